@@ -1,0 +1,67 @@
+package connector
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+
+	"github.com/purser-pay/purser/modules/payment"
+)
+
+// Secret is a credential that is configured by reference, such as
+// "{env.STRIPE_KEY}" or "{file./run/secrets/stripe}". Configuration that is
+// written out again (Caddy turns a Caddyfile into JSON, and its admin API shows
+// that JSON) yields the reference; a log or a format verb yields "[redacted]";
+// the credential itself is had from Reveal alone.
+type Secret struct{ ref, value string }
+
+// NewSecret returns a secret that is already resolved, for tests and for
+// credentials that the gateway made itself.
+func NewSecret(value string) Secret { return Secret{"{literal}", value} }
+
+// ErrBareSecret refuses a credential that stands in the configuration itself.
+var ErrBareSecret = errors.New("a secret is given by reference: {env.NAME} or {file./path}")
+
+// String hides the credential from every verb.
+func (Secret) String() string { return payment.Redacted }
+
+// GoString hides the credential from %#v.
+func (Secret) GoString() string { return payment.Redacted }
+
+// LogValue hides the credential from slog.
+func (Secret) LogValue() slog.Value { return slog.StringValue(payment.Redacted) }
+
+// MarshalText returns the reference.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.ref), nil }
+
+// UnmarshalText takes a reference. A bare credential is refused with
+// [ErrBareSecret], so that none can end up in a configuration file.
+func (s *Secret) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		s.ref = ""
+		return nil
+	}
+	if !bytes.HasPrefix(b, []byte("{")) || !bytes.HasSuffix(b, []byte("}")) {
+		return ErrBareSecret
+	}
+	s.ref = string(b)
+	return nil
+}
+
+// Resolve looks the reference up. An empty reference stays an empty secret.
+func (s *Secret) Resolve(lookup func(ref string) (string, error)) (err error) {
+	if s.ref == "" || s.ref == "{literal}" {
+		return nil
+	}
+	s.value, err = lookup(s.ref)
+	return err
+}
+
+// Reference returns what was configured.
+func (s Secret) Reference() string { return s.ref }
+
+// IsZero tells that none was configured.
+func (s Secret) IsZero() bool { return s.ref == "" && s.value == "" }
+
+// Reveal returns the credential itself. Only codecs and verifiers call it.
+func (s Secret) Reveal() string { return s.value }
