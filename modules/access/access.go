@@ -22,7 +22,7 @@ type Key struct {
 	Mode      payment.Mode `json:"mode"`
 	Name      string       `json:"name"`
 	Scopes    []Scope      `json:"scopes"`
-	Hash      [32]byte     `json:"-"` // HMAC-SHA256(pepper, secret)
+	Hash      [32]byte     `json:"-"` // HMAC-SHA256(pepper, the whole text of the key)
 	CreatedAt time.Time    `json:"created_at"`
 	ExpiresAt time.Time    `json:"expires_at,omitzero"` // zero = never
 	RevokedAt time.Time    `json:"revoked_at,omitzero"` // zero = not revoked; may lie ahead (rotation)
