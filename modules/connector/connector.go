@@ -77,6 +77,22 @@ func StepsOf(c Connector, op payment.Operation) []Step {
 	return []Step{step}
 }
 
+// Checker is implemented by connectors that can tell, before anything is
+// written or sent, that they cannot express an operation.
+type Checker interface {
+	// Check returns an error wrapping [ErrNotRepresentable] or [ErrUnsupported].
+	Check(op payment.Operation) error
+}
+
+// Preparer is implemented by connectors that must read their credentials (parse
+// a key, say) before they can work. The gateway calls it once the secrets are
+// resolved, and refuses a configuration for which it fails.
+type Preparer interface {
+	// Prepare returns an error that names the field at fault, and holds nothing
+	// of a secret.
+	Prepare() error
+}
+
 // WebhookDecoder is implemented by connectors whose PSP calls back.
 type WebhookDecoder interface {
 	// VerifyWebhook returns nil only where d was signed by the PSP within the

@@ -100,6 +100,8 @@ func checkRepeat(c connector.Connector, call connector.Call, first sent) []strin
 func checkResult(c connector.Connector, call connector.Call, r connector.Result) []string {
 	bad := checkState(r)
 	switch {
+	case r.State == connector.ActionRequired && r.Action == nil && call.Op.Kind() != payment.KindSync:
+		bad = append(bad, "action_required without an action") // of a sync, it means "the same as before"
 	case r.State == connector.NotFound && call.Op.Kind() != payment.KindSync:
 		bad = append(bad, "not_found answers a sync alone")
 	case r.State == connector.StepDone:
@@ -128,8 +130,8 @@ func checkState(r connector.Result) []string {
 			complain("failure code %q is not in the table", r.Failure.Code)
 		}
 	case connector.ActionRequired:
-		if r.Action == nil || r.Action.Type == "" {
-			complain("action_required without an action")
+		if r.Action != nil && r.Action.Type == "" {
+			complain("an action without a type")
 		}
 	case connector.Succeeded, connector.Pending, connector.Canceled, connector.NotFound, connector.StepDone:
 		if r.Failure != nil {
