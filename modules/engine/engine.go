@@ -7,8 +7,11 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/purser-pay/purser/modules/connector"
@@ -38,7 +41,7 @@ type Config struct {
 	Pepper []byte
 	IDs    *payment.IDs
 	Now    func() time.Time
-	Random io.Reader // jitter and nonces
+	Random io.Reader // jitter
 	Log    *slog.Logger
 }
 
@@ -46,83 +49,97 @@ type Config struct {
 // safe for concurrent use.
 type Engine struct {
 	cfg Config
+	// wake tells the workers that something is due now.
+	wake chan struct{}
+
+	mu sync.Mutex
+	// asked is when each payment was last asked after by a merchant.
+	asked map[string]time.Time
 }
 
 // New returns an engine.
-func New(cfg Config) *Engine { return &Engine{cfg: cfg} }
-
-// Create makes a payment, and confirms it where in.Confirm is set.
-func (e *Engine) Create(ctx context.Context, c Claim, in Create) (Answer, error) { panic("later") }
-
-// Confirm sends a payment that waits for it.
-func (e *Engine) Confirm(ctx context.Context, c Claim, id string, in Confirm) (Answer, error) {
-	panic("later")
+func New(cfg Config) *Engine {
+	return &Engine{cfg: cfg, wake: make(chan struct{}, 1), asked: map[string]time.Time{}}
 }
 
-// Capture takes money of an authorization.
-func (e *Engine) Capture(ctx context.Context, c Claim, id string, in Capture) (Answer, error) {
-	panic("later")
+func (e *Engine) now() time.Time { return e.cfg.Now() }
+
+// update runs fn in one transaction, under the store's own deadline.
+func (e *Engine) update(ctx context.Context, fn func(store.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return e.storeError(e.cfg.Store.Update(ctx, fn))
 }
 
-// Cancel releases an authorization, closes a payment that is not paid, or asks
-// for the reversal of one in doubt.
-func (e *Engine) Cancel(ctx context.Context, c Claim, id string, in Cancel) (Answer, error) {
-	panic("later")
+func (e *Engine) view(ctx context.Context, fn func(store.Reader) error) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return e.storeError(e.cfg.Store.View(ctx, fn))
 }
 
-// Refund gives captured money back.
-func (e *Engine) Refund(ctx context.Context, c Claim, in Refund) (Answer, error) { panic("later") }
-
-// Payment returns a payment; with sync, the PSP is asked first (at most once in
-// 2 s for each payment).
-func (e *Engine) Payment(ctx context.Context, s Scope, id string, sync bool) (payment.Payment, error) {
-	panic("later")
+// storeError turns what a store says into what a merchant may hear.
+func (e *Engine) storeError(err error) error {
+	var known *payment.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &known):
+		return err
+	case errors.As(err, &replayed{}):
+		return err
+	case errors.Is(err, store.ErrNotFound):
+		return &payment.Error{Code: payment.CodeNotFound, Detail: "there is no such thing", Err: err}
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrUncertain),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &payment.Error{
+			Code: payment.CodeStoreUnavailable, RetryAfter: time.Second, Err: err,
+			Detail: "the store is out of reach; repeat the request with the same Idempotency-Key",
+		}
+	default:
+		return fmt.Errorf("store: %w", err)
+	}
 }
 
-// RefundOf returns the payment that holds refund id.
-func (e *Engine) RefundOf(ctx context.Context, s Scope, id string) (payment.Payment, error) {
-	panic("later")
+// own reads a payment that must belong to s; another's is as good as absent.
+func own(r store.Reader, s Scope, id string) (payment.Payment, error) {
+	if !payment.IsID(payment.PrefixPayment, id) {
+		return payment.Payment{}, errNoPayment(id)
+	}
+	p, err := r.Payment(id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return p, errNoPayment(id)
+	case err != nil:
+		return p, fmt.Errorf("read payment: %w", err)
+	case p.Merchant != s.Merchant || p.Mode != s.Mode:
+		return payment.Payment{}, errNoPayment(id)
+	}
+	return p, nil
 }
 
-// Patch changes metadata, description and reference.
-func (e *Engine) Patch(ctx context.Context, s Scope, id string, in Patch) (payment.Payment, error) {
-	panic("later")
+func errNoPayment(id string) error {
+	if len(id) > 40 {
+		id = id[:40]
+	}
+	return payment.Errorf(payment.CodeNotFound, "there is no payment %q", id)
 }
 
-// Return finishes with the PSP after the payer came back, and says where to
-// send the payer: the merchant's return_url with payment and status in the
-// query. The token is the last part of the path that the PSP was given.
-func (e *Engine) Return(ctx context.Context, token string, query map[string][]string) (location string, err error) {
-	panic("later")
+// logAttempt names an attempt in the log. Nothing of it is secret.
+func logAttempt(p *payment.Payment, a *payment.Attempt, acct *connector.Account, x connector.Exchange) []any {
+	attrs := []any{
+		slog.String("payment", p.ID), slog.String("attempt", a.ID), slog.String("operation", string(a.Kind)),
+		slog.String("account", acct.Name), slog.String("outcome", x.Outcome.String()), slog.Int("sends", x.Sends),
+	}
+	if x.Err != nil {
+		attrs = append(attrs, slog.String("error", x.Err.Error()))
+	}
+	return attrs
 }
 
-// Receive stores the verified events of one delivery of an account's PSP. When
-// it returns nil they are durable; they are applied right after.
-func (e *Engine) Receive(ctx context.Context, account string, events []connector.Event) error {
-	panic("later")
+// nudge lets the workers look at once.
+func (e *Engine) nudge() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
 }
-
-// Hint tells that a delivery came that does not verify: at most a query follows.
-func (e *Engine) Hint(ctx context.Context, account string) {}
-
-// Resolution is what an operator decides where no PSP answers.
-type Resolution string
-
-// The resolutions.
-const (
-	ResolveSucceeded Resolution = "succeeded"
-	ResolveFailed    Resolution = "failed"
-	ResolveCanceled  Resolution = "canceled"
-)
-
-// Resolve settles by hand what is unknown: id is a payment's, an attempt's or a
-// refund's. Reason and actor are kept in the audit.
-func (e *Engine) Resolve(ctx context.Context, id string, as Resolution, reason, actor string) (payment.Payment, error) {
-	panic("later")
-}
-
-// Sync asks the PSP about everything that is open in a payment, for operators.
-func (e *Engine) Sync(ctx context.Context, id string) (payment.Payment, error) { panic("later") }
-
-// Run recovers, expires and applies until ctx ends.
-func (e *Engine) Run(ctx context.Context) { panic("later") }

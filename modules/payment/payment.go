@@ -96,6 +96,11 @@ type Attempt struct {
 	Charge string `json:"charge,omitempty"`
 	// Refund is the refund that a refund attempt serves.
 	Refund string `json:"refund,omitempty"`
+	// Purpose says what a void is for.
+	Purpose Purpose `json:"purpose,omitempty"`
+	// PublicURL is the gateway's own address when the attempt began, by which
+	// the payer and the PSP come back: a repeat must bear the same.
+	PublicURL string `json:"public_url,omitempty"`
 	// Final tells that a capture lets the rest of the hold go.
 	Final bool `json:"final,omitempty"`
 
@@ -108,6 +113,10 @@ type Attempt struct {
 	// Doubt tells that a send of the present step was never answered: from then
 	// on nothing but the PSP's verdict can say "not done".
 	Doubt bool `json:"doubt,omitempty"`
+
+	// Answered tells that the PSP has taken the present step and will say more
+	// later: from then on it is asked, not told again.
+	Answered bool `json:"answered,omitempty"`
 
 	// Authorized, Captured and Refunded are what the PSP has proven of this
 	// charge, in minor units; authorize attempts only.
@@ -124,6 +133,18 @@ type Attempt struct {
 	Gateway   time.Duration `json:"gateway,omitempty"` // our own part of the operation's time
 	PSP       time.Duration `json:"psp,omitempty"`     // the time spent waiting for the PSP
 }
+
+// Purpose is why a void is made: it decides what becomes of the payment when
+// the PSP has done it.
+type Purpose string
+
+// The purposes of a void.
+const (
+	PurposeCancel  Purpose = "cancel"  // the merchant's wish
+	PurposeExpiry  Purpose = "expiry"  // the payer's time has ended
+	PurposeClose   Purpose = "close"   // before another account is tried
+	PurposeReverse Purpose = "reverse" // the payer at the till cannot wait for the truth
+)
 
 // Refund is money on its way back to the payer.
 type Refund struct {

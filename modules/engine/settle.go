@@ -1,0 +1,404 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/store"
+)
+
+// holdGrace after the end of an issuer's hold the PSP is asked what became of it.
+const holdGrace = time.Minute
+
+// looks is how long recovery waits before its next look, by tries; the last
+// entry repeats. Each pause is shortened by up to half at random, so that a
+// crowd of payments in doubt does not fall upon a PSP that just came back.
+var looks = map[payment.AttemptStatus][]time.Duration{
+	payment.AttemptPending: {
+		time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 15 * time.Second,
+		15 * time.Second, 15 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute,
+		5 * time.Minute, 10 * time.Minute, 10 * time.Minute, 30 * time.Minute,
+	},
+	payment.AttemptRequiresAction: {
+		10 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
+		10 * time.Minute, 30 * time.Minute,
+	},
+}
+
+// lookAfter is the pause before look number tries + 1 at an attempt.
+func (e *Engine) lookAfter(p *payment.Payment, a *payment.Attempt, tries int) time.Duration {
+	pauses := looks[a.Status]
+	if len(pauses) == 0 {
+		return time.Second
+	}
+	pause := pauses[min(tries, len(pauses)-1)]
+	if patience := e.patience(p, a); patience > 0 && pause > pollPending {
+		pause = pollPending // somebody stands at the till
+	}
+	return pause - time.Duration(float64(pause)/2*e.draw())
+}
+
+// draw is a random number in [0, 1).
+func (e *Engine) draw() float64 {
+	var b [8]byte
+	if _, err := io.ReadFull(e.cfg.Random, b[:]); err != nil {
+		return 0
+	}
+	return float64(binary.BigEndian.Uint64(b[:])>>11) / (1 << 53)
+}
+
+// patience is how long the payer of an attempt can wait; 0 = as long as it takes.
+func (e *Engine) patience(p *payment.Payment, a *payment.Attempt) time.Duration {
+	acct := e.cfg.Accounts[a.Account]
+	if a.Kind != payment.KindAuthorize || acct == nil || p.Method == nil {
+		return 0
+	}
+	m, _ := acct.Connector.Spec().Method(p.Method.Type, p.Method.Flow)
+	return m.Patience
+}
+
+// settle takes one look at an attempt whose end is not known: by the means that
+// the PSP offers, and never by the passing of time alone.
+func (e *Engine) settle(ctx context.Context, t ticket, attempt string, tries int) error {
+	var p payment.Payment
+	if err := e.view(ctx, func(r store.Reader) (err error) {
+		p, err = r.Payment(t.Payment)
+		return err
+	}); err != nil {
+		return err
+	}
+	a := p.Attempt(attempt)
+	if a == nil {
+		return fmt.Errorf("payment %s has no attempt %s", p.ID, attempt)
+	}
+	acct := e.cfg.Accounts[a.Account]
+	if acct == nil {
+		return fmt.Errorf("account %s is not configured", a.Account)
+	}
+	if !a.Status.Open() && !t.Look {
+		return e.dequeue(ctx, attempt)
+	}
+	j := &job{payment: p.ID, attempt: a.ID, by: byQuery, tries: tries, fresh: &p}
+	switch means := e.means(&p, a, acct, t.Look, tries); means {
+	case repeat:
+		j.by = byAnswer
+		if err := e.suspect(ctx, j); err != nil {
+			return err
+		}
+		_, err := e.carry(ctx, j)
+		return err
+	case ask:
+		return e.ask(ctx, j, acct)
+	case giveUp:
+		return e.giveUp(ctx, j, acct)
+	case wait:
+		return e.again(ctx, j)
+	default:
+		return fmt.Errorf("attempt %s: no means %d", a.ID, means)
+	}
+}
+
+// means is how an attempt in doubt is settled.
+type means uint8
+
+const (
+	wait   means = iota // nothing but a webhook or an operator can help
+	repeat              // the very same request again, under the PSP's own key
+	ask                 // a query
+	giveUp              // no money can have moved: the step that was lost moves none
+)
+
+// means chooses. A repeat comes before a query where the PSP's key makes it
+// exact; where the PSP has named the thing already, a query is.
+func (e *Engine) means(p *payment.Payment, a *payment.Attempt, acct *connector.Account, look bool, tries int) means {
+	canAsk := askable(a, p, acct)
+	stuck := tries%3 == 2 // some PSPs replay a 500 for as long as they know the key
+	if canAsk && stuck {
+		return ask
+	}
+	if look || a.Answered && !a.Doubt {
+		if canAsk {
+			return ask
+		}
+		return wait
+	}
+	op, err := e.operation(p, a, nil)
+	if err != nil {
+		return wait
+	}
+	step, _, ok := stepOf(acct, e.asSent(p, op), a.Step)
+	switch {
+	case ok && !step.MovesMoney:
+		return giveUp
+	case ok && !step.NeedsTransient && acct.Connector.Spec().Idempotency.Repeatable(a.Kind, a.Sent, e.now()):
+		return repeat
+	case canAsk:
+		return ask
+	default:
+		return wait
+	}
+}
+
+// asSent makes the operation look as it did when it was first sent, so that its
+// steps are the same: a method that was never stored is marked as transient.
+func (e *Engine) asSent(p *payment.Payment, op payment.Operation) payment.Operation {
+	auth, ok := op.(payment.Authorize)
+	if !ok || p.Method == nil {
+		return op
+	}
+	switch {
+	case auth.Method.Type == payment.MethodCard:
+		auth.Method.Card = &payment.Card{Number: payment.NewSensitive(payment.Redacted)}
+	case auth.Method.Flow == payment.FlowBarcode:
+		auth.Method.AuthCode = payment.NewSensitive(payment.Redacted)
+	}
+	return auth
+}
+
+// suspect writes down that the attempt's first send may have reached the PSP,
+// before it is repeated: the caller died without telling.
+func (e *Engine) suspect(ctx context.Context, j *job) error {
+	if a := j.fresh.Attempt(j.attempt); a != nil && a.Doubt {
+		return nil
+	}
+	return e.update(ctx, func(tx store.Tx) error {
+		p, err := tx.Payment(j.payment)
+		if err != nil {
+			return err
+		}
+		m := mark(&p)
+		a := p.Attempt(j.attempt)
+		if a == nil || !a.Status.Open() {
+			return fmt.Errorf("attempt %s is settled", j.attempt)
+		}
+		doubt(&p, a)
+		j.fresh = &p
+		_, err = e.save(tx, m, &p, false)
+		return err
+	})
+}
+
+// ask queries the PSP and writes down what it says; where that leaves the
+// attempt open, and patience or the merchant wants an end, it is reversed.
+func (e *Engine) ask(ctx context.Context, j *job, acct *connector.Account) error {
+	ctx = context.WithoutCancel(ctx)
+	a := j.fresh.Attempt(j.attempt)
+	bounded, cancel := context.WithTimeout(ctx, acct.Exchange())
+	x := e.cfg.Exchange.Exchange(bounded, acct, e.question(j.fresh, a, acct))
+	cancel()
+	if x.Outcome != connector.Answered && x.Err != nil {
+		e.cfg.Log.Warn("psp query not answered", logAttempt(j.fresh, a, acct, x)...)
+	}
+	if x.Outcome == connector.Answered && a.Kind == payment.KindAuthorize && a.PSPReference == "" {
+		x = e.adoptReference(ctx, j, acct, x)
+	}
+	out, err := e.record(ctx, j, acct, x)
+	if err != nil {
+		return err
+	}
+	if out.next != "" {
+		j.attempt, j.by = out.next, byAnswer
+		_, err := e.carry(ctx, j)
+		return err
+	}
+	return e.reverse(ctx, j, acct)
+}
+
+// adoptReference takes the PSP's reference from the answer to a query by ours.
+func (e *Engine) adoptReference(ctx context.Context, j *job, acct *connector.Account, x connector.Exchange) connector.Exchange {
+	ref := x.Result.PSPReference
+	if ref == "" && x.Result.Charge != nil {
+		ref = x.Result.Charge.PSPReference
+	}
+	if ref == "" {
+		return x
+	}
+	err := e.update(ctx, func(tx store.Tx) error {
+		p, err := tx.Payment(j.payment)
+		if err != nil {
+			return err
+		}
+		a := p.Attempt(j.attempt)
+		if a == nil || a.PSPReference != "" {
+			return nil
+		}
+		m := mark(&p)
+		x.Result.PSPReference = ref
+		if x = e.vouch(tx, &p, a, x); x.Outcome != connector.Answered {
+			return nil
+		}
+		a.PSPReference = ref
+		_, err = e.save(tx, m, &p, true)
+		return err
+	})
+	if err != nil {
+		e.cfg.Log.Warn("psp reference not kept", slog.String("account", acct.Name), slog.String("error", err.Error()))
+	}
+	return x
+}
+
+// reverse begins the undoing of an authorization that is still open although
+// the payer at the till cannot wait any longer, or the merchant wants none of it.
+func (e *Engine) reverse(ctx context.Context, j *job, acct *connector.Account) error {
+	p := j.fresh
+	a := p.Attempt(j.attempt)
+	why, ok := e.wantsReversal(p, a, acct)
+	if !ok {
+		return nil
+	}
+	next := &job{payment: p.ID, by: byAnswer}
+	err := e.update(ctx, func(tx store.Tx) error {
+		next.attempt = ""
+		p, err := tx.Payment(j.payment)
+		if err != nil {
+			return err
+		}
+		a := p.Attempt(j.attempt)
+		if _, ok := e.wantsReversal(&p, a, acct); !ok {
+			return nil
+		}
+		m := mark(&p)
+		void, err := e.beginVoid(tx, &p, a, why, payment.OriginGateway, "")
+		if err != nil {
+			return err
+		}
+		next.attempt, next.fresh = void, &p
+		return e.intend(tx, m, &p, next)
+	})
+	if err != nil || next.attempt == "" {
+		return err
+	}
+	_, err = e.carry(ctx, next)
+	return err
+}
+
+// wantsReversal tells whether an open authorization is to be undone, and why.
+func (e *Engine) wantsReversal(p *payment.Payment, a *payment.Attempt, acct *connector.Account) (payment.Purpose, bool) {
+	spec := acct.Connector.Spec()
+	if a == nil || a.Kind != payment.KindAuthorize || !a.Status.Open() || p.Status.Terminal() ||
+		voidOpen(p, a.ID) || !spec.Takes(payment.KindVoid) {
+		return "", false
+	}
+	if a.PSPReference == "" && spec.Reversal == nil {
+		return "", false // there is nothing to name it by
+	}
+	patience := e.patience(p, a)
+	switch {
+	case !p.CancelRequestedAt.IsZero():
+		return payment.PurposeCancel, true
+	case patience > 0 && e.now().Sub(a.StartedAt) >= patience && a.Doubt:
+		return payment.PurposeReverse, true
+	case patience > 0 && e.now().Sub(a.StartedAt) >= patience:
+		return payment.PurposeExpiry, true
+	}
+	return "", false
+}
+
+// giveUp settles an attempt whose lost step moves no money.
+func (e *Engine) giveUp(ctx context.Context, j *job, acct *connector.Account) error {
+	return e.update(ctx, func(tx store.Tx) error {
+		p, err := tx.Payment(j.payment)
+		if err != nil {
+			return err
+		}
+		a := p.Attempt(j.attempt)
+		if a == nil || !a.Status.Open() {
+			return tx.Dequeue(store.Recover, j.attempt)
+		}
+		m := mark(&p)
+		a.Doubt = false
+		v, err := learn(&p, a, news{by: byAnswer, exchange: connector.Exchange{Outcome: connector.NotSent}, notFoundAfter: acct.NotFound(), now: e.now()})
+		if err != nil {
+			return err
+		}
+		if v.conclude != nil {
+			p.Error = v.conclude
+			if err := move(&p, payment.Failed, byAnswer); err != nil {
+				return err
+			}
+		}
+		_, err = e.finish(tx, j, m, &p, "")
+		return err
+	})
+}
+
+// again puts the attempt back: nothing can be done for now.
+func (e *Engine) again(ctx context.Context, j *job) error {
+	return e.update(ctx, func(tx store.Tx) error {
+		p, err := tx.Payment(j.payment)
+		if err != nil {
+			return err
+		}
+		a := p.Attempt(j.attempt)
+		if a == nil || !a.Status.Open() {
+			return tx.Dequeue(store.Recover, j.attempt)
+		}
+		m := mark(&p)
+		if a.Status == payment.AttemptPending && a.PSPReference == "" && !a.Doubt {
+			doubt(&p, a)
+			if _, err := e.save(tx, m, &p, false); err != nil {
+				return err
+			}
+		}
+		return tx.Enqueue(store.Recover, store.Item{
+			ID: a.ID, Payload: ticket{Payment: p.ID}.encode(), Tries: j.tries, Due: e.now().Add(e.lookAfter(&p, a, j.tries)),
+		})
+	})
+}
+
+func (e *Engine) dequeue(ctx context.Context, id string) error {
+	return e.update(ctx, func(tx store.Tx) error { return tx.Dequeue(store.Recover, id) })
+}
+
+// lookAt takes a look at everything that is open in a payment, or at its charge
+// where nothing is.
+func (e *Engine) lookAt(ctx context.Context, p *payment.Payment) error {
+	looked := false
+	for i := range p.Attempts {
+		a := &p.Attempts[i]
+		if !a.Status.Open() || e.running(a) {
+			continue
+		}
+		looked = true
+		if err := e.settle(ctx, ticket{Payment: p.ID}, a.ID, 0); err != nil {
+			return err
+		}
+	}
+	if c := p.Current(); !looked && c != nil && !c.Status.Open() && c.PSPReference != "" {
+		return e.settle(ctx, ticket{Payment: p.ID, Look: true}, c.ID, 0)
+	}
+	return nil
+}
+
+// running tells whether the attempt's own caller may still be at it.
+func (e *Engine) running(a *payment.Attempt) bool {
+	return a.Status == payment.AttemptPending && !a.Answered && !a.Doubt &&
+		e.now().Before(a.Sent.Add(e.exchangeTime(a.Account)+recoverMargin))
+}
+
+// Sync asks the PSP about everything that is open in a payment, for operators.
+func (e *Engine) Sync(ctx context.Context, id string) (payment.Payment, error) {
+	p, err := e.any(ctx, id)
+	if err != nil {
+		return p, err
+	}
+	if err := e.lookAt(ctx, &p); err != nil {
+		return p, err
+	}
+	return e.any(ctx, id)
+}
+
+// any reads a payment of whichever merchant, for operators.
+func (e *Engine) any(ctx context.Context, id string) (p payment.Payment, err error) {
+	err = e.view(ctx, func(r store.Reader) (err error) {
+		p, err = r.Payment(id)
+		return err
+	})
+	return p, err
+}

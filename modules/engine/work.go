@@ -1,0 +1,411 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/store"
+)
+
+const (
+	// batch is how many items a worker takes at a time, and works on at once.
+	batch = 32
+	// hold keeps an item from other workers: longer than any exchange.
+	hold = 2 * time.Minute
+	// idle is the longest sleep: other processes cannot wake us.
+	idle = 2 * time.Second
+	// retryFailed is how soon an item is tried again whose work failed in the
+	// gateway itself.
+	retryFailed = 5 * time.Second
+)
+
+// worker does the work of one queue.
+type worker struct {
+	queue store.Queue
+	work  func(ctx context.Context, i store.Item) error
+}
+
+func (e *Engine) workers() []worker {
+	return []worker{
+		{store.Inbound, e.workInbound},
+		{store.Recover, e.workRecover},
+		{store.Expire, e.workExpire},
+	}
+}
+
+// Run recovers, expires and applies until ctx ends. Any number of processes may
+// run it on one store: items are leased.
+func (e *Engine) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		n, err := e.Work(ctx)
+		if err != nil && ctx.Err() == nil {
+			e.cfg.Log.Error("deferred work", slog.String("error", err.Error()))
+		}
+		if n > 0 {
+			continue
+		}
+		timer := time.NewTimer(e.nap(ctx))
+		select {
+		case <-ctx.Done():
+		case <-e.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// nap is how long nothing will be due.
+func (e *Engine) nap(ctx context.Context) time.Duration {
+	wait := idle
+	for _, w := range e.workers() {
+		due, ok, err := e.cfg.Store.Due(ctx, w.queue)
+		if err == nil && ok {
+			wait = min(wait, max(due.Sub(e.now()), 10*time.Millisecond))
+		}
+	}
+	return wait
+}
+
+// Work does everything that is due at this moment, once, and returns how many
+// items that were.
+func (e *Engine) Work(ctx context.Context) (int, error) {
+	total := 0
+	var errs []error
+	for _, w := range e.workers() {
+		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), batch, hold)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("lease %s: %w", w.queue, err))
+			continue
+		}
+		total += len(items)
+		var wg sync.WaitGroup
+		for _, i := range items {
+			wg.Go(func() { e.do(ctx, w, i) })
+		}
+		wg.Wait()
+	}
+	return total, errors.Join(errs...)
+}
+
+// do works on one item; what fails in the gateway itself is put back.
+func (e *Engine) do(ctx context.Context, w worker, i store.Item) {
+	err := w.work(ctx, i)
+	if err == nil {
+		return
+	}
+	e.cfg.Log.Warn("deferred work put back", slog.String("queue", string(w.queue)), slog.String("item", i.ID),
+		slog.Int("tries", i.Tries), slog.String("error", err.Error()))
+	i.Due = e.now().Add(min(retryFailed*time.Duration(i.Tries), idle*30))
+	if err := e.update(context.WithoutCancel(ctx), func(tx store.Tx) error { return tx.Enqueue(w.queue, i) }); err != nil {
+		e.cfg.Log.Warn("deferred work waits for its lease to end", slog.String("item", i.ID), slog.String("error", err.Error()))
+	}
+}
+
+const lookPrefix = "look:"
+
+func (e *Engine) workRecover(ctx context.Context, i store.Item) error {
+	t, err := decodeTicket(i)
+	if err != nil {
+		return err
+	}
+	id, look := strings.CutPrefix(i.ID, lookPrefix)
+	t.Look = look
+	if err := e.settle(ctx, t, id, i.Tries); err != nil {
+		return err
+	}
+	if look {
+		return e.dequeue(ctx, i.ID)
+	}
+	return nil
+}
+
+func decodeTicket(i store.Item) (t ticket, err error) {
+	if err := json.Unmarshal(i.Payload, &t); err != nil {
+		return t, fmt.Errorf("ticket of %s: %w", i.ID, err)
+	}
+	return t, nil
+}
+
+// workExpire ends a payment whose payer's time, or whose hold, has ended: at the
+// PSP first, where something could still be paid.
+func (e *Engine) workExpire(ctx context.Context, i store.Item) error {
+	t, err := decodeTicket(i)
+	if err != nil {
+		return err
+	}
+	p, err := e.any(ctx, t.Payment)
+	if err != nil {
+		return err
+	}
+	switch p.Status {
+	case payment.RequiresPaymentMethod, payment.RequiresConfirmation:
+		return e.expireUnsent(ctx, i)
+	case payment.RequiresAction, payment.Processing:
+		err = e.expireSent(ctx, &p)
+	case payment.RequiresCapture:
+		err = e.lookAt(ctx, &p)
+	case payment.Succeeded, payment.Failed, payment.Canceled, payment.Expired:
+	}
+	if err != nil {
+		return err
+	}
+	return e.update(ctx, func(tx store.Tx) error {
+		p, err := tx.Payment(t.Payment)
+		if err != nil {
+			return err
+		}
+		if p.Status.Terminal() {
+			return tx.Dequeue(store.Expire, i.ID)
+		}
+		pause := min(time.Minute*time.Duration(i.Tries), time.Hour)
+		if p.Status == payment.RequiresCapture && !p.CaptureBefore.IsZero() && e.now().Before(p.CaptureBefore) {
+			pause = p.CaptureBefore.Add(holdGrace).Sub(e.now()) // it has become a hold meanwhile
+		}
+		i.Due = e.now().Add(pause)
+		return tx.Enqueue(store.Expire, i)
+	})
+}
+
+func (e *Engine) expireUnsent(ctx context.Context, i store.Item) error {
+	return e.update(ctx, func(tx store.Tx) error {
+		t, err := decodeTicket(i)
+		if err != nil {
+			return err
+		}
+		p, err := tx.Payment(t.Payment)
+		if err != nil {
+			return err
+		}
+		if err := tx.Dequeue(store.Expire, i.ID); err != nil {
+			return err
+		}
+		if p.Status != payment.RequiresPaymentMethod && p.Status != payment.RequiresConfirmation {
+			return nil
+		}
+		m := mark(&p)
+		p.Error = payment.Fail(payment.TimeExpired)
+		if err := move(&p, payment.Expired, byExpiry); err != nil {
+			return err
+		}
+		_, err = e.save(tx, m, &p, false)
+		return err
+	})
+}
+
+// expireSent asks the PSP, and closes what the payer could still pay.
+func (e *Engine) expireSent(ctx context.Context, p *payment.Payment) error {
+	if err := e.lookAt(ctx, p); err != nil {
+		return err
+	}
+	j := &job{payment: p.ID, by: byAnswer}
+	err := e.update(ctx, func(tx store.Tx) error {
+		j.attempt = ""
+		p, err := tx.Payment(p.ID)
+		if err != nil {
+			return err
+		}
+		a := p.Current()
+		if a == nil || !a.Status.Open() || e.running(a) || voidOpen(&p, a.ID) || p.Status.Terminal() {
+			return nil
+		}
+		acct := e.cfg.Accounts[a.Account]
+		if acct == nil || !acct.Connector.Spec().Takes(payment.KindVoid) ||
+			a.PSPReference == "" && acct.Connector.Spec().Reversal == nil {
+			return nil
+		}
+		m := mark(&p)
+		if j.attempt, err = e.beginVoid(tx, &p, a, payment.PurposeExpiry, payment.OriginGateway, ""); err != nil {
+			return err
+		}
+		j.fresh = &p
+		return e.intend(tx, m, &p, j)
+	})
+	if err != nil || j.attempt == "" {
+		return err
+	}
+	_, err = e.carry(ctx, j)
+	return err
+}
+
+// inbound is the payload of a stored delivery: facts, no raw body.
+type inbound struct {
+	Account string            `json:"account"`
+	Events  []connector.Event `json:"events"`
+}
+
+// Receive stores the verified events of one delivery of an account's PSP. When
+// it returns nil they are durable; they are applied right after.
+func (e *Engine) Receive(ctx context.Context, account string, events []connector.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	payload, err := json.Marshal(inbound{account, events})
+	if err != nil {
+		return fmt.Errorf("store delivery: %w", err)
+	}
+	id := e.cfg.IDs.New("in")
+	err = e.update(ctx, func(tx store.Tx) error {
+		return tx.Enqueue(store.Inbound, store.Item{ID: id, Payload: payload, Due: e.now()})
+	})
+	if err != nil {
+		return err
+	}
+	e.nudge()
+	return nil
+}
+
+// Hint tells that a delivery came that does not verify. It changes nothing:
+// recovery asks the PSP by itself about everything that is open.
+func (e *Engine) Hint(_ context.Context, account string) {
+	e.cfg.Log.Warn("webhook does not verify", slog.String("account", account))
+}
+
+func (e *Engine) workInbound(ctx context.Context, i store.Item) error {
+	var in inbound
+	if err := json.Unmarshal(i.Payload, &in); err != nil {
+		return fmt.Errorf("delivery %s: %w", i.ID, err)
+	}
+	for _, ev := range in.Events {
+		if err := e.apply(ctx, in.Account, ev); err != nil {
+			return err
+		}
+	}
+	return e.update(ctx, func(tx store.Tx) error { return tx.Dequeue(store.Inbound, i.ID) })
+}
+
+// apply lets one fact act on its payment. A fact that says nothing new changes
+// nothing; one that is final settles what is open; all else makes us ask.
+func (e *Engine) apply(ctx context.Context, account string, ev connector.Event) error {
+	acct := e.cfg.Accounts[account]
+	if acct == nil {
+		return nil
+	}
+	var look bool
+	err := e.update(ctx, func(tx store.Tx) error {
+		look = false
+		p, a, whole, err := e.find(tx, account, ev)
+		if err != nil || a == nil {
+			return err
+		}
+		if ev.Livemode != nil && *ev.Livemode != p.Mode.Live() {
+			e.cfg.Log.Warn("webhook of the other mode", slog.String("account", account), slog.String("payment", p.ID))
+			return nil
+		}
+		if !whole || !novel(&p, a, ev) {
+			look = !whole
+		} else if look = !final(&p, a, ev); !look {
+			return e.believe(tx, acct, &p, a, ev)
+		}
+		if !look || e.running(a) {
+			return nil // the answer to the call under way tells more
+		}
+		return tx.Enqueue(store.Recover, store.Item{ID: lookPrefix + a.ID, Payload: ticket{Payment: p.ID}.encode(), Due: e.now()})
+	})
+	if err == nil && look {
+		e.nudge()
+	}
+	return err
+}
+
+// believe writes a final fact into the payment.
+func (e *Engine) believe(tx store.Tx, acct *connector.Account, p *payment.Payment, a *payment.Attempt, ev connector.Event) error {
+	m := mark(p)
+	x := connector.Exchange{Outcome: connector.Answered, Result: ev.Result}
+	if x.Result.PSPReference == "" {
+		x.Result.PSPReference = ev.PSPReference
+	}
+	j := &job{payment: p.ID, attempt: a.ID, by: byWebhook, fresh: p}
+	x = e.vouch(tx, p, a, x)
+	v, err := learn(p, a, news{by: byWebhook, exchange: x, notFoundAfter: acct.NotFound(), now: e.now()})
+	if err != nil {
+		return err
+	}
+	if v.voidHold {
+		if _, err := e.beginVoid(tx, p, a, payment.PurposeCancel, payment.OriginGateway, ""); err != nil {
+			return err
+		}
+	}
+	_, err = e.finish(tx, j, m, p, "")
+	return err
+}
+
+// find resolves the attempt that an event is about. whole is false where the
+// event names a refund that is not ours: then a is the charge, to be asked after.
+func (e *Engine) find(r store.Reader, account string, ev connector.Event) (p payment.Payment, a *payment.Attempt, whole bool, err error) {
+	for _, name := range []struct {
+		ref   string
+		whole bool
+	}{{ev.Reference, true}, {ev.PSPReference, true}, {ev.ChargePSPReference, false}} {
+		if name.ref == "" {
+			continue
+		}
+		ref, err := r.Ref(account, name.ref)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return p, nil, false, fmt.Errorf("find reference: %w", err)
+		}
+		if p, err = r.Payment(ref.Payment); err != nil {
+			return p, nil, false, fmt.Errorf("find payment: %w", err)
+		}
+		a := p.Attempt(ref.Attempt)
+		if a == nil {
+			return p, nil, false, nil
+		}
+		return p, a, name.whole && a.Kind == ev.Of && agrees(a, ev), nil
+	}
+	return p, nil, false, nil
+}
+
+// agrees tells whether the event's references fit the attempt's.
+func agrees(a *payment.Attempt, ev connector.Event) bool {
+	return (ev.PSPReference == "" || a.PSPReference == "" || ev.PSPReference == a.PSPReference) &&
+		(ev.Reference == "" || ev.Reference == a.Reference)
+}
+
+// novel tells whether an event says anything that the payment does not know.
+func novel(p *payment.Payment, a *payment.Attempt, ev connector.Event) bool {
+	r := ev.Result
+	switch {
+	case a.Status.Open():
+		return true
+	case r.Charge != nil && (r.Charge.Captured > a.Captured || r.Charge.Refunded > knownRefunds(p, a)) && a.Kind == payment.KindAuthorize:
+		return true
+	}
+	switch r.State {
+	case connector.Succeeded:
+		return a.Status != payment.AttemptSucceeded
+	case connector.Declined, connector.Canceled:
+		return a.Status == payment.AttemptSucceeded && (a.Kind == payment.KindRefund || !a.Released && a.Captured == 0)
+	case connector.Pending, connector.ActionRequired, connector.Rejected, connector.NotFound, connector.StepDone:
+	}
+	return false
+}
+
+// final tells whether an event settles an open attempt by itself: money that
+// was taken or given back, in the amount that was asked. Everything else may be
+// stale, and is asked after.
+func final(p *payment.Payment, a *payment.Attempt, ev connector.Event) bool {
+	r := ev.Result
+	if !a.Status.Open() {
+		return false
+	}
+	switch a.Kind {
+	case payment.KindAuthorize:
+		return r.State == connector.Succeeded && r.Charge != nil && r.Charge.Amount == p.Amount.With(a.Amount) &&
+			(r.Charge.Captured > 0) == (p.CaptureMethod == payment.CaptureAutomatic) && r.Charge.Captured <= a.Amount
+	case payment.KindRefund:
+		return (r.State == connector.Succeeded || r.State == connector.Declined) && r.Amount == p.Amount.With(a.Amount)
+	case payment.KindCapture, payment.KindVoid, payment.KindSync:
+	}
+	return false
+}
