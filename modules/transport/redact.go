@@ -114,10 +114,14 @@ func credentials(v reflect.Value, found []string, depth int) []string {
 	return found
 }
 
+// credentialText is a credential as a header bears it, in whatever encoding.
+var credentialText = regexp.MustCompile(`(?i)\b(Basic|Bearer|Digest) [^\s"',]+`)
+
 var urlText = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]+`)
 
 // cleanText strips user and query of every URL, every secret, everything that
-// looks like a card number, and control characters, and cuts the rest.
+// looks like a credential or a card number, and control characters, and cuts
+// the rest.
 func cleanText(s string, secrets []string) string {
 	for _, secret := range secrets {
 		if len(secret) < minSecretText {
@@ -128,6 +132,7 @@ func cleanText(s string, secrets []string) string {
 		}
 	}
 	s = urlText.ReplaceAllStringFunc(s, bareURL)
+	s = credentialText.ReplaceAllString(s, "$1 "+payment.Redacted)
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || unicode.IsControl(r) {
 			return ' '
