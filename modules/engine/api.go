@@ -66,6 +66,8 @@ type Confirm struct {
 	Method    *payment.Method
 	ReturnURL string
 	Browser   *payment.Browser
+	// Account is the one whose token Method holds; "" where it is not said.
+	Account string
 }
 
 // Capture takes money of an authorization. Amount 0 is all that is left.

@@ -1,0 +1,65 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	json "github.com/go-json-experiment/json"
+
+	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/store"
+)
+
+// readyTimeout bounds the question whether the store is there: whoever asks,
+// asks often.
+const readyTimeout = 2 * time.Second
+
+// accountJSON tells a caller who they are.
+type accountJSON struct {
+	Object   string         `json:"object"`
+	Merchant string         `json:"merchant"`
+	Name     string         `json:"name"`
+	Mode     payment.Mode   `json:"mode"`
+	Livemode bool           `json:"livemode"`
+	Key      string         `json:"key"`
+	Scopes   []access.Scope `json:"scopes"`
+	Limits   []struct{}     `json:"limits"`
+}
+
+func (a *API) getAccount(rq *request) (response, error) {
+	if _, err := rq.query(); err != nil {
+		return response{}, err
+	}
+	m, _ := a.cfg.Directory.Merchant(rq.principal.Merchant)
+	body, err := json.Marshal(&accountJSON{
+		Object: "account", Merchant: rq.principal.Merchant, Name: m.Name,
+		Mode: rq.principal.Mode, Livemode: rq.principal.Mode.Live(),
+		Key: rq.principal.Key, Scopes: rq.principal.Scopes, Limits: []struct{}{},
+	})
+	return response{status: 200, body: body}, err
+}
+
+// health says that the process serves, and nothing of what it stands on.
+func (a *API) health(*request) (response, error) {
+	body, err := json.Marshal(struct {
+		Status  string `json:"status"`
+		Version string `json:"version,omitzero"`
+	}{"ok", a.cfg.Version})
+	return response{status: 200, body: body}, err
+}
+
+// ready says whether the gateway can take payments: whether its store can be
+// read and written.
+func (a *API) ready(rq *request) (response, error) {
+	ctx, cancel := context.WithTimeout(rq.http.Context(), readyTimeout)
+	defer cancel()
+	if err := a.cfg.Store.Ping(ctx); err != nil {
+		return response{}, &payment.Error{
+			Code: payment.CodeStoreUnavailable, Detail: "The store cannot be reached.",
+			Err: fmt.Errorf("%w: %w", store.ErrUnavailable, err),
+		}
+	}
+	return response{status: 200, body: []byte(`{"status":"ready"}`)}, nil
+}

@@ -1,0 +1,136 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/payment"
+)
+
+// endpoint is one method of a route.
+type endpoint struct {
+	method string
+	scope  access.Scope
+	// open endpoints ask for no credential.
+	open bool
+	// body tells that the request's body is read; elsewhere it is ignored.
+	body  bool
+	serve func(*API, *request) (response, error)
+	// prefix is the route's.
+	prefix string
+}
+
+// route is a path, in which the segment {id} stands for an ID.
+type route struct {
+	pattern string
+	// prefix is that of the IDs that {id} stands for.
+	prefix    string
+	segments  []string
+	endpoints []endpoint
+}
+
+// routes is everything that the door serves.
+var routes = compile([]route{
+	{pattern: "/v1/payments", endpoints: []endpoint{
+		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).createPayment},
+		{method: "GET", scope: access.PaymentsRead, serve: (*API).listPayments},
+	}},
+	{pattern: "/v1/payments/{id}", prefix: payment.PrefixPayment, endpoints: []endpoint{
+		{method: "GET", scope: access.PaymentsRead, serve: (*API).getPayment},
+		{method: "PATCH", scope: access.PaymentsWrite, body: true, serve: (*API).patchPayment},
+	}},
+	{pattern: "/v1/payments/{id}/confirm", prefix: payment.PrefixPayment, endpoints: []endpoint{
+		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).confirmPayment},
+	}},
+	{pattern: "/v1/payments/{id}/capture", prefix: payment.PrefixPayment, endpoints: []endpoint{
+		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).capturePayment},
+	}},
+	{pattern: "/v1/payments/{id}/cancel", prefix: payment.PrefixPayment, endpoints: []endpoint{
+		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).cancelPayment},
+	}},
+	{pattern: "/v1/refunds", endpoints: []endpoint{
+		{method: "POST", scope: access.RefundsWrite, body: true, serve: (*API).createRefund},
+		{method: "GET", scope: access.RefundsRead, serve: (*API).listRefunds},
+	}},
+	{pattern: "/v1/refunds/{id}", prefix: payment.PrefixRefund, endpoints: []endpoint{
+		{method: "GET", scope: access.RefundsRead, serve: (*API).getRefund},
+	}},
+	{pattern: "/v1/events", endpoints: []endpoint{
+		{method: "GET", scope: access.EventsRead, serve: (*API).listEvents},
+	}},
+	{pattern: "/v1/events/{id}", prefix: payment.PrefixEvent, endpoints: []endpoint{
+		{method: "GET", scope: access.EventsRead, serve: (*API).getEvent},
+	}},
+	{pattern: "/v1/account", endpoints: []endpoint{
+		{method: "GET", scope: access.AccountRead, serve: (*API).getAccount},
+	}},
+	{pattern: "/healthz", endpoints: []endpoint{{method: "GET", open: true, serve: (*API).health}}},
+	{pattern: "/readyz", endpoints: []endpoint{{method: "GET", open: true, serve: (*API).ready}}},
+})
+
+func compile(rs []route) []route {
+	for i := range rs {
+		rs[i].segments = strings.Split(rs[i].pattern[1:], "/")
+	}
+	return rs
+}
+
+// find returns the endpoint of a request. Paths are taken literally: nothing is
+// cleaned, unescaped or redirected, so that every door reads the same path.
+func (a *API) find(rq *request) (endpoint, error) {
+	path := rq.http.URL.EscapedPath()
+	for i := range routes {
+		id, ok := routes[i].match(path)
+		if !ok {
+			continue
+		}
+		rq.route, rq.id = routes[i].pattern, id
+		method := rq.http.Method
+		if method == http.MethodHead {
+			method = http.MethodGet // net/http leaves the body out
+		}
+		for _, ep := range routes[i].endpoints {
+			if ep.method == method {
+				ep.prefix = routes[i].prefix
+				return ep, nil
+			}
+		}
+		rq.w.Header().Set("Allow", routes[i].allow())
+		return endpoint{}, payment.Errorf(payment.CodeMethodNotAllowed, "This resource takes %s.", routes[i].allow())
+	}
+	return endpoint{}, payment.Errorf(payment.CodeNotFound, notFoundDetail)
+}
+
+func (r *route) match(path string) (id string, ok bool) {
+	for _, want := range r.segments {
+		if path == "" || path[0] != '/' {
+			return "", false
+		}
+		var have string
+		have, path = path[1:], ""
+		if slash := strings.IndexByte(have, '/'); slash >= 0 {
+			have, path = have[:slash], have[slash:]
+		}
+		switch {
+		case want == "{id}" && have != "":
+			id = have
+		case want != have:
+			return "", false
+		}
+	}
+	return id, path == ""
+}
+
+func (r *route) allow() string {
+	var methods []string
+	for _, ep := range r.endpoints {
+		methods = append(methods, ep.method)
+		if ep.method == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	slices.Sort(methods)
+	return strings.Join(methods, ", ")
+}
