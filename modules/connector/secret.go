@@ -3,6 +3,8 @@ package connector
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 
 	"github.com/purser-pay/purser/modules/payment"
@@ -13,11 +15,16 @@ import (
 // written out again (Caddy turns a Caddyfile into JSON, and its admin API shows
 // that JSON) yields the reference; a log or a format verb yields "[redacted]";
 // the credential itself is had from Reveal alone.
-type Secret struct{ ref, value string }
+type Secret struct {
+	ref   string
+	value payment.Sensitive
+}
+
+const literal = "{literal}"
 
 // NewSecret returns a secret that is already resolved, for tests and for
 // credentials that the gateway made itself.
-func NewSecret(value string) Secret { return Secret{"{literal}", value} }
+func NewSecret(value string) Secret { return Secret{literal, payment.NewSensitive(value)} }
 
 // ErrBareSecret refuses a credential that stands in the configuration itself.
 var ErrBareSecret = errors.New("a secret is given by reference: {env.NAME} or {file./path}")
@@ -25,8 +32,8 @@ var ErrBareSecret = errors.New("a secret is given by reference: {env.NAME} or {f
 // String hides the credential from every verb.
 func (Secret) String() string { return payment.Redacted }
 
-// GoString hides the credential from %#v.
-func (Secret) GoString() string { return payment.Redacted }
+// Format hides the credential from every verb, those for numbers included.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, payment.Redacted) }
 
 // LogValue hides the credential from slog.
 func (Secret) LogValue() slog.Value { return slog.StringValue(payment.Redacted) }
@@ -49,19 +56,23 @@ func (s *Secret) UnmarshalText(b []byte) error {
 }
 
 // Resolve looks the reference up. An empty reference stays an empty secret.
-func (s *Secret) Resolve(lookup func(ref string) (string, error)) (err error) {
-	if s.ref == "" || s.ref == "{literal}" {
+func (s *Secret) Resolve(lookup func(ref string) (string, error)) error {
+	if s.ref == "" || s.ref == literal {
 		return nil
 	}
-	s.value, err = lookup(s.ref)
-	return err
+	value, err := lookup(s.ref)
+	if err != nil {
+		return fmt.Errorf("resolve %s: %w", s.ref, err)
+	}
+	s.value = payment.NewSensitive(value)
+	return nil
 }
 
 // Reference returns what was configured.
 func (s Secret) Reference() string { return s.ref }
 
 // IsZero tells that none was configured.
-func (s Secret) IsZero() bool { return s.ref == "" && s.value == "" }
+func (s Secret) IsZero() bool { return s.ref == "" && s.value.IsZero() }
 
 // Reveal returns the credential itself. Only codecs and verifiers call it.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string { return s.value.Reveal() }

@@ -2,6 +2,8 @@ package payment
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 )
 
@@ -13,23 +15,30 @@ var ErrSensitive = errors.New("card data cannot be marshalled")
 
 // Sensitive is card data: a number or a verification code. It lives in memory
 // for one call. It prints as "[redacted]" and refuses to be marshalled, so that
-// no log, store or answer can hold it by accident.
-type Sensitive struct{ value string }
+// no log, store or answer can hold it by accident. It is held by a pointer, so
+// that a struct printed with it in an unexported field, where fmt cannot call a
+// method, shows an address.
+type Sensitive struct{ value *string }
 
 // NewSensitive wraps card data as soon as it is read.
-func NewSensitive(value string) Sensitive { return Sensitive{value} }
+func NewSensitive(value string) Sensitive { return Sensitive{&value} }
 
 // Reveal returns the data itself, for the codec that writes it on the wire.
-func (s Sensitive) Reveal() string { return s.value }
+func (s Sensitive) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
 
 // IsZero tells that there is none.
-func (s Sensitive) IsZero() bool { return s.value == "" }
+func (s Sensitive) IsZero() bool { return s.Reveal() == "" }
 
 // String hides the data.
 func (Sensitive) String() string { return Redacted }
 
-// GoString hides the data from %#v.
-func (Sensitive) GoString() string { return Redacted }
+// Format hides the data from every verb, those for numbers included.
+func (Sensitive) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
 
 // LogValue hides the data from slog.
 func (Sensitive) LogValue() slog.Value { return slog.StringValue(Redacted) }
@@ -45,6 +54,6 @@ func (Sensitive) MarshalBinary() ([]byte, error) { return nil, ErrSensitive }
 
 // UnmarshalText takes the data from an input document.
 func (s *Sensitive) UnmarshalText(b []byte) error {
-	s.value = string(b)
+	*s = NewSensitive(string(b))
 	return nil
 }
