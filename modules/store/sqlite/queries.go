@@ -1,0 +1,132 @@
+package sqlite
+
+// query is the number of a statement that every connection has prepared. Lists
+// are not among them: lists.go puts their statements together from filters.
+type query int
+
+const (
+	qBegin query = iota
+	qBeginImmediate
+	qCommit
+	qRollback
+	qSavepoint
+	qRelease
+	qRollbackTo
+	qBeat
+
+	qPayment
+	qRefundPayment
+	qInsertPayment
+	qUpdatePayment
+	qPutRefund
+	qDropHoldings
+	qPutHolding
+	qUnresolved
+	qActive
+	qRef
+	qPutRef
+
+	qKey
+	qClaimKey
+	qPutKey
+	qDeleteKey
+	qSweep
+	qEndLeases
+
+	qEvent
+	qPutEvent
+
+	qDue
+	qDueItems
+	qHand
+	qEnqueue
+	qDequeue
+	qRecoverNow
+
+	qMerchant
+	qMerchants
+	qPutMerchant
+	qAPIKey
+	qAPIKeys
+	qAllAPIKeys
+	qPutAPIKey
+	qSetting
+	qPutSetting
+
+	queries // how many there are
+)
+
+var texts = [queries]string{
+	qBegin:          `BEGIN`, // deferred: the first read takes the snapshot
+	qBeginImmediate: `BEGIN IMMEDIATE`,
+	qCommit:         `COMMIT`,
+	qRollback:       `ROLLBACK`,
+	qSavepoint:      `SAVEPOINT one`,
+	qRelease:        `RELEASE one`,
+	qRollbackTo:     `ROLLBACK TO one`,
+	qBeat:           `UPDATE heartbeat SET beat = beat + 1`,
+
+	qPayment: `SELECT data, version FROM payments WHERE id = ?`,
+	qRefundPayment: `SELECT p.data, p.version FROM refunds AS r JOIN payments AS p ON p.id = r.payment
+		WHERE r.id = ?`,
+	qInsertPayment: `INSERT INTO payments (version, status, outcome, reference, account, active, data, id, merchant, mode, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+	qUpdatePayment: `UPDATE payments SET version = ?, status = ?, outcome = ?, reference = ?, account = ?, active = ?, data = ?
+		WHERE id = ? AND version = ?`,
+	// The last condition keeps a refund that did not change from being written,
+	// and one payment from taking another's.
+	qPutRefund: `INSERT INTO refunds (id, payment, merchant, mode, status, outcome, created) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET status = excluded.status, outcome = excluded.outcome
+		WHERE payment = excluded.payment AND (status <> excluded.status OR outcome <> excluded.outcome)`,
+	qDropHoldings: `DELETE FROM holdings WHERE payment = ?`,
+	qPutHolding:   `INSERT INTO holdings (payment, account) VALUES (?, ?) ON CONFLICT DO NOTHING`,
+	qUnresolved: `SELECT account, count(*), min(created) FROM payments WHERE outcome = 'unknown'
+		GROUP BY account ORDER BY account`,
+	qActive: `SELECT EXISTS (SELECT 1 FROM payments WHERE account = ?1 AND active)
+		OR EXISTS (SELECT 1 FROM holdings WHERE account = ?1)`,
+	qRef:    `SELECT payment, attempt FROM refs WHERE account = ? AND reference = ?`,
+	qPutRef: `INSERT INTO refs (account, reference, payment, attempt) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+
+	qKey: `SELECT fingerprint, payment, object, lease, status, success, content_type, body, expires
+		FROM idempotency_keys WHERE merchant = ? AND mode = ? AND key = ?`,
+	qClaimKey: `INSERT INTO idempotency_keys
+			(fingerprint, payment, object, lease, status, success, content_type, body, expires, merchant, mode, key)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (merchant, mode, key) DO UPDATE SET fingerprint = excluded.fingerprint, payment = excluded.payment,
+			object = excluded.object, lease = excluded.lease, status = excluded.status, success = excluded.success,
+			content_type = excluded.content_type, body = excluded.body, expires = excluded.expires
+		WHERE expires <= ?`,
+	qPutKey: `UPDATE idempotency_keys SET fingerprint = ?, payment = ?, object = ?, lease = ?, status = ?, success = ?,
+			content_type = ?, body = ?, expires = ?
+		WHERE merchant = ? AND mode = ? AND key = ?`,
+	qDeleteKey: `DELETE FROM idempotency_keys WHERE merchant = ? AND mode = ? AND key = ?`,
+	qSweep: `DELETE FROM idempotency_keys WHERE n IN
+		(SELECT n FROM idempotency_keys WHERE expires <= ? ORDER BY expires LIMIT ?)`,
+	qEndLeases: `UPDATE idempotency_keys SET lease = ?1 WHERE status = 0 AND lease > ?1`,
+
+	qEvent: `SELECT id, type, merchant, mode, payment, sequence, created, object FROM events WHERE id = ?`,
+	qPutEvent: `INSERT INTO events (id, type, merchant, mode, payment, sequence, created, object)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+
+	qDue:      `SELECT due FROM queue WHERE queue = ? ORDER BY due LIMIT 1`,
+	qDueItems: `SELECT id, tries, payload FROM queue WHERE queue = ? AND due <= ? ORDER BY due, id LIMIT ?`,
+	qHand:     `UPDATE queue SET due = ?, tries = ? WHERE queue = ? AND id = ?`,
+	qEnqueue: `INSERT INTO queue (queue, id, due, tries, payload) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET due = excluded.due, tries = excluded.tries, payload = excluded.payload`,
+	qDequeue:    `DELETE FROM queue WHERE queue = ? AND id = ?`,
+	qRecoverNow: `UPDATE queue SET due = ?1 WHERE queue = ?2 AND due > ?1`,
+
+	qMerchant:  `SELECT data FROM merchants WHERE id = ?`,
+	qMerchants: `SELECT data FROM merchants ORDER BY created, id`,
+	qPutMerchant: `INSERT INTO merchants (id, created, data) VALUES (?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET created = excluded.created, data = excluded.data`,
+	qAPIKey:     `SELECT data, hash FROM api_keys WHERE id = ?`,
+	qAPIKeys:    `SELECT data, hash FROM api_keys WHERE merchant = ? ORDER BY created, id`,
+	qAllAPIKeys: `SELECT data, hash FROM api_keys ORDER BY created, id`,
+	qPutAPIKey: `INSERT INTO api_keys (id, merchant, created, hash, data) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET merchant = excluded.merchant, created = excluded.created,
+			hash = excluded.hash, data = excluded.data`,
+	qSetting: `SELECT value FROM settings WHERE name = ?`,
+	qPutSetting: `INSERT INTO settings (name, value) VALUES (?, ?)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+}

@@ -1,0 +1,170 @@
+package sqlite
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/store"
+)
+
+// Event implements [store.Reader].
+func (r *reader) Event(id string) (payment.Event, error) {
+	b := r.c.bind(qEvent)
+	b.text(id)
+	if err := one("read event", &b); err != nil {
+		return payment.Event{}, err
+	}
+	defer b.reset()
+	return scanEvent(b.s, 0)
+}
+
+// scanEvent reads the columns of qEvent, the first of which stands at n.
+func scanEvent(s *sqlite3.Stmt, n int) (payment.Event, error) {
+	return payment.Event{
+		ID: s.ColumnText(n), Type: payment.EventType(s.ColumnText(n + 1)),
+		Merchant: s.ColumnText(n + 2), Mode: payment.Mode(s.ColumnText(n + 3)),
+		Payment: s.ColumnText(n + 4), Sequence: s.ColumnInt64(n + 5),
+		CreatedAt: column(s, n+6), Object: s.ColumnBlob(n+7, nil),
+	}, nil
+}
+
+// PutEvent implements [store.Tx].
+func (t *tx) PutEvent(e payment.Event) error {
+	b := t.c.bind(qPutEvent)
+	b.text(e.ID)
+	b.text(string(e.Type))
+	b.text(e.Merchant)
+	b.text(string(e.Mode))
+	b.text(e.Payment)
+	b.int(e.Sequence)
+	b.time(e.CreatedAt)
+	b.blob(e.Object)
+	return t.once("put event", &b, store.ErrConflict)
+}
+
+// Merchant implements [store.Reader].
+func (r *reader) Merchant(id string) (m access.Merchant, err error) {
+	b := r.c.bind(qMerchant)
+	b.text(id)
+	if err := one("read merchant", &b); err != nil {
+		return m, err
+	}
+	defer b.reset()
+	return scanMerchant(b.s)
+}
+
+// Merchants implements [store.Reader].
+func (r *reader) Merchants() ([]access.Merchant, error) {
+	b := r.c.bind(qMerchants)
+	return all("list merchants", &b, scanMerchant)
+}
+
+func scanMerchant(s *sqlite3.Stmt) (m access.Merchant, err error) {
+	if err := json.Unmarshal(s.ColumnRawText(0), &m); err != nil {
+		return m, fmt.Errorf("sqlite: stored merchant: %w", err)
+	}
+	return m, nil
+}
+
+// PutMerchant implements [store.Tx].
+func (t *tx) PutMerchant(m access.Merchant) error {
+	data, err := t.c.encode(m)
+	if err != nil {
+		return fmt.Errorf("sqlite: encode merchant: %w", err)
+	}
+	b := t.c.bind(qPutMerchant)
+	b.text(m.ID)
+	b.time(m.CreatedAt)
+	b.json(data)
+	_, err = t.wrote("put merchant", &b)
+	return err
+}
+
+// APIKey implements [store.Reader].
+func (r *reader) APIKey(id string) (k access.Key, err error) {
+	b := r.c.bind(qAPIKey)
+	b.text(id)
+	if err := one("read api key", &b); err != nil {
+		return k, err
+	}
+	defer b.reset()
+	return scanAPIKey(b.s)
+}
+
+// APIKeys implements [store.Reader].
+func (r *reader) APIKeys(merchant string) ([]access.Key, error) {
+	if merchant == "" {
+		b := r.c.bind(qAllAPIKeys)
+		return all("list api keys", &b, scanAPIKey)
+	}
+	b := r.c.bind(qAPIKeys)
+	b.text(merchant)
+	return all("list api keys", &b, scanAPIKey)
+}
+
+func scanAPIKey(s *sqlite3.Stmt) (k access.Key, err error) {
+	if err := json.Unmarshal(s.ColumnRawText(0), &k); err != nil {
+		return k, fmt.Errorf("sqlite: stored api key: %w", err)
+	}
+	if n := copy(k.Hash[:], s.ColumnRawBlob(1)); n != len(k.Hash) {
+		return access.Key{}, fmt.Errorf("sqlite: stored hash has %d bytes", n)
+	}
+	return k, nil
+}
+
+// PutAPIKey implements [store.Tx].
+func (t *tx) PutAPIKey(k access.Key) error {
+	data, err := t.c.encode(k)
+	if err != nil {
+		return fmt.Errorf("sqlite: encode api key: %w", err)
+	}
+	b := t.c.bind(qPutAPIKey)
+	b.text(k.ID)
+	b.text(k.Merchant)
+	b.time(k.CreatedAt)
+	b.blob(k.Hash[:])
+	b.json(data)
+	_, err = t.wrote("put api key", &b)
+	return err
+}
+
+// Setting implements [store.Reader].
+func (r *reader) Setting(name string) (string, error) {
+	b := r.c.bind(qSetting)
+	b.text(name)
+	if err := one("read setting", &b); err != nil {
+		return "", err
+	}
+	defer b.reset()
+	return b.s.ColumnText(0), nil
+}
+
+// PutSetting implements [store.Tx].
+func (t *tx) PutSetting(name, value string) error {
+	b := t.c.bind(qPutSetting)
+	b.text(name)
+	b.text(value)
+	_, err := t.wrote("put setting", &b)
+	return err
+}
+
+// all reads every row of a query.
+func all[T any](op string, b *binder, scan func(*sqlite3.Stmt) (T, error)) ([]T, error) {
+	var rows []T
+	for {
+		ok, err := b.row()
+		if err != nil || !ok {
+			return rows, fault(op, err)
+		}
+		one, err := scan(b.s)
+		if err != nil {
+			return nil, errors.Join(err, b.s.Reset())
+		}
+		rows = append(rows, one)
+	}
+}
