@@ -1,0 +1,199 @@
+// Package edge puts the gateway's doors on Caddy's HTTP server: the merchants'
+// API and the PSPs' inbox as handlers and Caddyfile directives.
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/purser-pay/purser/modules/api"
+	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/gateway"
+	"github.com/purser-pay/purser/modules/inbox"
+)
+
+func init() {
+	caddy.RegisterModule(new(Gateway))
+	caddy.RegisterModule(new(API))
+	caddy.RegisterModule(new(Webhooks))
+	directive("payments_webhooks", func() caddyhttp.MiddlewareHandler { return new(Webhooks) })
+	directive("payments_api", func() caddyhttp.MiddlewareHandler { return new(API) })
+	directive("payments_gateway", func() caddyhttp.MiddlewareHandler { return new(Gateway) })
+}
+
+// directive registers a directive that takes neither arguments nor options. It
+// stands behind Caddy's respond and metrics, so that a site may answer some
+// paths by itself, and before its proxies and files.
+func directive(name string, make func() caddyhttp.MiddlewareHandler) {
+	httpcaddyfile.RegisterHandlerDirective(name, func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		if err := bare(h.Dispenser); err != nil {
+			return nil, err
+		}
+		return make(), nil
+	})
+	httpcaddyfile.RegisterDirectiveOrder(name, httpcaddyfile.Before, "reverse_proxy")
+}
+
+// bare refuses everything behind a directive's name.
+func bare(d *caddyfile.Dispenser) error {
+	d.Next()
+	name := d.Val()
+	if d.NextArg() {
+		return d.Errf("%s takes no argument %q", name, d.Val())
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		return d.Errf("%s has no option %q", name, d.Val())
+	}
+	return nil
+}
+
+// The paths of the two doors. What is under none of them belongs to the API of
+// payments_gateway, which answers 404 in its own form.
+var (
+	inboxPaths = []string{"/webhooks/", "/return/"}
+	apiPaths   = []string{"/v1/", "/healthz", "/readyz"}
+)
+
+// Gateway is the whole pipeline in its one right order: webhooks and returning
+// payers go to the inbox, everything else to the merchants' API. It answers
+// every request that reaches it. Caddyfile:
+//
+//	payments_gateway
+type Gateway struct{ doors }
+
+// CaddyModule returns the Caddy module information.
+func (*Gateway) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.payments_gateway", New: func() caddy.Module { return new(Gateway) }}
+}
+
+// ServeHTTP answers the request.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if under(r, inboxPaths) {
+		return serve(g.inbox, w, r)
+	}
+	return serve(g.api, w, r)
+}
+
+// API serves merchants alone: /v1/…, /healthz and /readyz. Other paths go to
+// the next handler. Caddyfile:
+//
+//	payments_api
+type API struct{ doors }
+
+// CaddyModule returns the Caddy module information.
+func (*API) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.payments_api", New: func() caddy.Module { return new(API) }}
+}
+
+// ServeHTTP answers the request, or passes it on.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !under(r, apiPaths) {
+		return next.ServeHTTP(w, r)
+	}
+	return serve(a.api, w, r)
+}
+
+// Webhooks serves PSPs and the payers whom they send back alone: /webhooks/…
+// and /return/…. Other paths go to the next handler. Caddyfile:
+//
+//	payments_webhooks
+type Webhooks struct{ doors }
+
+// CaddyModule returns the Caddy module information.
+func (*Webhooks) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.payments_webhooks", New: func() caddy.Module { return new(Webhooks) }}
+}
+
+// ServeHTTP answers the request, or passes it on.
+func (h *Webhooks) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !under(r, inboxPaths) {
+		return next.ServeHTTP(w, r)
+	}
+	return serve(h.inbox, w, r)
+}
+
+// doors are the handlers of the core, on the payments app of the same
+// configuration.
+type doors struct{ api, inbox http.Handler }
+
+// Provision finds the payments app and builds the doors on it.
+func (d *doors) Provision(ctx caddy.Context) error {
+	v, err := ctx.AppIfConfigured("payments")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return errors.New("the payments app is not configured: the handler needs the global option payments")
+	}
+	if err != nil {
+		return err
+	}
+	app, ok := v.(*gateway.App)
+	if !ok {
+		return fmt.Errorf("the payments app is a %T", v)
+	}
+	if !app.Ready() { // the configuration is only checked
+		return nil
+	}
+	version, _ := caddy.Version()
+	d.api = api.New(api.Config{
+		Engine: app.Engine(), Directory: app.Directory(), Store: app.Store(), Pepper: app.Pepper(),
+		IDs: app.IDs(), Now: time.Now, Log: app.Log(), Version: version,
+	})
+	accounts := app.Accounts()
+	d.inbox = inbox.New(inbox.Config{
+		Engine:  app.Engine(),
+		Account: func(name string) (*connector.Account, bool) { a, ok := accounts[name]; return a, ok },
+		IDs:     app.IDs(), Now: time.Now, Log: app.Log(),
+	})
+	return nil
+}
+
+// under tells whether a request's path begins with one of prefixes. The path is
+// taken as it came, as the doors themselves take it.
+func under(r *http.Request, prefixes []string) bool {
+	path := r.URL.EscapedPath()
+	for _, p := range prefixes {
+		if strings.HasPrefix(path, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxBody bounds every body, in bytes, beneath the doors' own and tighter caps.
+const maxBody = 1 << 20
+
+// identityHeaders begin the names by which parts of a pipeline tell each other
+// who calls. A caller may not speak for them.
+var identityHeaders = []string{"X-Merchant-", "X-Purser-", "X-Payments-", "X-Forwarded-Client-Cert"}
+
+// serve hands a request to a door. The doors answer all their failures by
+// themselves, in the form that their callers read; Caddy's handle_errors is not
+// for them.
+func serve(h http.Handler, w http.ResponseWriter, r *http.Request) error {
+	for name := range r.Header {
+		for _, prefix := range identityHeaders {
+			if strings.HasPrefix(name, prefix) {
+				r.Header.Del(name)
+			}
+		}
+	}
+	if r.Body != nil {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	}
+	h.ServeHTTP(w, r)
+	return nil
+}
+
+var (
+	_ caddyhttp.MiddlewareHandler = (*Gateway)(nil)
+	_ caddyhttp.MiddlewareHandler = (*API)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Webhooks)(nil)
+	_ caddy.Provisioner           = (*doors)(nil)
+)

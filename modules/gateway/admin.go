@@ -1,0 +1,222 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/store"
+)
+
+func init() { caddy.RegisterModule(new(Admin)) }
+
+// Admin serves operators under /payments/ of Caddy's admin endpoint. It is
+// never reachable on a public listener.
+type Admin struct{ mux *http.ServeMux }
+
+var (
+	_ caddy.AdminRouter = (*Admin)(nil)
+	_ caddy.Provisioner = (*Admin)(nil)
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.payments", New: func() caddy.Module { return new(Admin) }}
+}
+
+// maxAdminBody bounds a request's body, in bytes.
+const maxAdminBody = 64 << 10
+
+// call is one request of an operator, to the app that runs at that moment.
+type call struct {
+	*App
+	w http.ResponseWriter
+	r *http.Request
+}
+
+// Provision builds the routes. Caddy keeps no state in an admin module: each
+// request finds the running app by itself.
+func (a *Admin) Provision(caddy.Context) error {
+	a.mux = http.NewServeMux()
+	for pattern, serve := range map[string]func(call) error{
+		"GET /payments/merchants":                listMerchants,
+		"POST /payments/merchants":               createMerchant,
+		"GET /payments/keys":                     listKeys,
+		"POST /payments/keys":                    createKey,
+		"POST /payments/keys/{id}/rotate":        rotateKey,
+		"POST /payments/keys/{id}/revoke":        revokeKey,
+		"DELETE /payments/keys/{id}":             revokeKey,
+		"GET /payments/payments":                 listPayments,
+		"GET /payments/payments/{id}":            getPayment,
+		"POST /payments/payments/{id}/sync":      syncPayment,
+		"POST /payments/payments/{id}/resolve":   resolvePayment,
+		"GET /payments/accounts":                 listAccounts,
+		"POST /payments/accounts/{name}/disable": disableAccount,
+		"POST /payments/accounts/{name}/enable":  enableAccount,
+		"POST /payments/reload":                  reload,
+	} {
+		a.mux.Handle(pattern, adminHandler(serve))
+	}
+	return nil
+}
+
+// Routes hands every path under /payments/ to the admin's own routes.
+func (a *Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: "/payments/", Handler: caddy.AdminHandlerFunc(a.serve)}}
+}
+
+// failed is how a route's error gets out of a http.ServeMux.
+type failed struct {
+	http.ResponseWriter
+	err error
+}
+
+// Unwrap serves http.ResponseController.
+func (f *failed) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
+	if _, pattern := a.mux.Handler(r); pattern == "" {
+		return a.noRoute(w, r)
+	}
+	f := &failed{ResponseWriter: w}
+	a.mux.ServeHTTP(f, r)
+	return f.err
+}
+
+// noRoute answers as Caddy's admin endpoint does, in JSON.
+func (a *Admin) noRoute(w http.ResponseWriter, r *http.Request) error {
+	probe := &http.Request{Method: r.Method, URL: r.URL, Host: r.Host}
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+		probe.Method = method
+		if _, pattern := a.mux.Handler(probe); pattern != "" {
+			w.Header().Set("Allow", method)
+			return apiError(http.StatusMethodNotAllowed, errors.New("method not allowed"))
+		}
+	}
+	return apiError(http.StatusNotFound, errors.New("there is no such thing under /payments/"))
+}
+
+func adminHandler(serve func(call) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		f, _ := w.(*failed)
+		app, err := Running()
+		if err == nil {
+			r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
+			err = serve(call{app, w, r})
+		}
+		if err != nil && f != nil {
+			f.err = adminFailure(err)
+		}
+	}
+}
+
+func apiError(status int, err error) error { return caddy.APIError{HTTPStatus: status, Err: err} }
+
+// adminFailure finds the status of an error.
+func adminFailure(err error) error {
+	var problem *payment.Error
+	var tooLarge *http.MaxBytesError
+	var done caddy.APIError
+	switch {
+	case errors.As(err, &done):
+		return done
+	case errors.As(err, &problem):
+		return apiError(problem.Code.Info().Status, err)
+	case errors.As(err, &tooLarge):
+		return apiError(http.StatusRequestEntityTooLarge, err)
+	case errors.Is(err, store.ErrNotFound):
+		return apiError(http.StatusNotFound, err)
+	case errors.Is(err, store.ErrCursor), errors.Is(err, access.ErrIssue), errors.Is(err, errRequest):
+		return apiError(http.StatusBadRequest, err)
+	case errors.Is(err, store.ErrConflict):
+		return apiError(http.StatusConflict, err)
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, ErrNotRunning):
+		return apiError(http.StatusServiceUnavailable, err)
+	default:
+		return apiError(http.StatusInternalServerError, err)
+	}
+}
+
+// errRequest is wrapped by what is wrong with an operator's request.
+var errRequest = errors.New("bad request")
+
+// read takes the request's JSON body; no body leaves v as it is.
+func (c call) read(v any) error {
+	b, err := io.ReadAll(c.r.Body)
+	if err != nil {
+		return fmt.Errorf("read the body: %w", err)
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	if err := jsonv2.Unmarshal(b, v, jsonv2.RejectUnknownMembers(true)); err != nil {
+		return fmt.Errorf("%w: %w", errRequest, err)
+	}
+	return nil
+}
+
+// write answers with JSON.
+func (c call) write(status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.WriteHeader(status)
+	_, err = c.w.Write(append(b, '\n'))
+	if err != nil {
+		// The head is out: an error could no longer be answered.
+		c.log.Warn("an admin answer was cut off", slog.Any("error", err))
+	}
+	return nil
+}
+
+// page is the form of a list.
+type page struct {
+	Object     string  `json:"object"`
+	Data       any     `json:"data"`
+	HasMore    bool    `json:"has_more"`
+	NextCursor *string `json:"next_cursor"`
+}
+
+func (c call) list(data any, cursor string) error {
+	p := page{Object: "list", Data: data, HasMore: cursor != ""}
+	if cursor != "" {
+		p.NextCursor = &cursor
+	}
+	return c.write(http.StatusOK, p)
+}
+
+// who names the operator as well as the connection allows: the subject of the
+// client certificate, the address, or the socket, whose permissions then say
+// who may.
+func (c call) who() string {
+	if t := c.r.TLS; t != nil && len(t.PeerCertificates) > 0 {
+		return "certificate " + t.PeerCertificates[0].Subject.String()
+	}
+	if _, _, err := net.SplitHostPort(c.r.RemoteAddr); err == nil {
+		return "address " + c.r.RemoteAddr
+	}
+	return "unix socket"
+}
+
+// audit writes down an act of an operator. It is logged even where it failed:
+// err is nil for one that was done.
+func (c call) audit(act, object string, err error, more ...slog.Attr) {
+	attrs := append([]slog.Attr{
+		slog.String("act", act), slog.String("object", object), slog.String("who", c.who()), slog.Bool("done", err == nil),
+	}, more...)
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	c.log.LogAttrs(c.r.Context(), slog.LevelInfo, "audit", attrs...)
+}

@@ -1,0 +1,241 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/purser-pay/purser/modules/engine"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/store"
+)
+
+// defaultPage is the length of a page where nothing is said.
+const defaultPage = 20
+
+func listPayments(c call) error {
+	q, err := paymentQuery(c.r)
+	if err != nil {
+		return err
+	}
+	var found store.Page[payment.Payment]
+	if err := c.ground.store.View(c.r.Context(), func(r store.Reader) (err error) {
+		found, err = r.Payments(q)
+		return err
+	}); err != nil {
+		return err
+	}
+	data := make([]json.RawMessage, 0, len(found.Data))
+	for i := range found.Data {
+		o, err := found.Data[i].Object()
+		if err != nil {
+			return fmt.Errorf("payment %s: %w", found.Data[i].ID, err)
+		}
+		data = append(data, o)
+	}
+	return c.list(data, found.Cursor)
+}
+
+// paymentQuery reads the filters of a list. Unknown ones are refused: a
+// misspelt filter would show everything.
+func paymentQuery(r *http.Request) (store.PaymentQuery, error) {
+	q := store.PaymentQuery{Paging: store.Paging{Limit: defaultPage}}
+	for name, values := range r.URL.Query() {
+		value := values[0]
+		var err error
+		switch name {
+		case "outcome":
+			q.Outcome = payment.Outcome(value)
+		case "status":
+			q.Status = payment.Status(value)
+		case "merchant":
+			q.Merchant = value
+		case "mode":
+			q.Mode = payment.Mode(value)
+		case "reference":
+			q.Reference = value
+		case "cursor":
+			q.Cursor = value
+		case "created_after":
+			q.CreatedAfter, err = time.Parse(time.RFC3339, value)
+		case "created_before":
+			q.CreatedBefore, err = time.Parse(time.RFC3339, value)
+		case "limit":
+			q.Limit, err = strconv.Atoi(value)
+		default:
+			return q, fmt.Errorf("%w: there is no filter %.40q", errRequest, name)
+		}
+		if err != nil {
+			return q, fmt.Errorf("%w: %s %.40q", errRequest, name, value)
+		}
+	}
+	if q.Limit < 1 || q.Limit > store.MaxPage {
+		return q, fmt.Errorf("%w: limit is 1 … %d", errRequest, store.MaxPage)
+	}
+	return q, nil
+}
+
+func getPayment(c call) error {
+	id := c.r.PathValue("id")
+	var p payment.Payment
+	if err := c.ground.store.View(c.r.Context(), func(r store.Reader) (err error) {
+		p, err = r.Payment(id)
+		return err
+	}); err != nil {
+		return fmt.Errorf("payment %.40s: %w", id, err)
+	}
+	return c.writePayment(&p)
+}
+
+func (c call) writePayment(p *payment.Payment) error {
+	o, err := p.Object()
+	if err != nil {
+		return fmt.Errorf("payment %s: %w", p.ID, err)
+	}
+	return c.write(http.StatusOK, json.RawMessage(o))
+}
+
+func syncPayment(c call) error {
+	id := c.r.PathValue("id")
+	p, err := c.engine.Sync(c.r.Context(), id)
+	c.audit("payments.sync", id, err)
+	if err != nil {
+		return err
+	}
+	return c.writePayment(&p)
+}
+
+// maxReason bounds the reason of a resolution, in bytes.
+const maxReason = 500
+
+func resolvePayment(c call) error {
+	var in struct {
+		As     engine.Resolution `json:"as"`
+		Reason string            `json:"reason"`
+	}
+	if err := c.read(&in); err != nil {
+		return err
+	}
+	switch {
+	case in.As != engine.ResolveSucceeded && in.As != engine.ResolveFailed && in.As != engine.ResolveCanceled:
+		return fmt.Errorf("%w: as is succeeded, failed or canceled", errRequest)
+	case strings.TrimSpace(in.Reason) == "" || len(in.Reason) > maxReason:
+		return fmt.Errorf("%w: a reason of at most %d bytes is needed", errRequest, maxReason)
+	}
+	id := c.r.PathValue("id")
+	p, err := c.engine.Resolve(c.r.Context(), id, in.As, in.Reason, c.who())
+	c.audit("payments.resolve", id, err, slog.String("as", string(in.As)), slog.String("reason", in.Reason))
+	if err != nil {
+		return err
+	}
+	return c.writePayment(&p)
+}
+
+// accountState is an account as operators see it. It shows no credential.
+type accountState struct {
+	Name      string       `json:"name"`
+	Connector string       `json:"connector"`
+	Mode      payment.Mode `json:"mode"`
+	Merchants []string     `json:"merchants"`
+	Priority  int          `json:"priority"`
+	// State is enabled, disabled (by an operator) or retired (by configuration).
+	State            string     `json:"state"`
+	Unresolved       int        `json:"unresolved"`
+	OldestUnresolved *time.Time `json:"oldest_unresolved"`
+}
+
+// The states of an account.
+const (
+	accountEnabled  = "enabled"
+	accountDisabled = "disabled"
+	accountRetired  = "retired"
+)
+
+func listAccounts(c call) error {
+	data := []accountState{}
+	err := c.ground.store.View(c.r.Context(), func(r store.Reader) error {
+		rows, err := r.Unresolved()
+		if err != nil {
+			return err
+		}
+		for _, name := range sorted(c.accounts) {
+			state, err := c.accountState(r, name)
+			if err != nil {
+				return err
+			}
+			for _, row := range rows {
+				if row.Account == name {
+					state.Unresolved, state.OldestUnresolved = row.Count, &row.Oldest
+				}
+			}
+			data = append(data, state)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.list(data, "")
+}
+
+func (a *App) accountState(r store.Reader, name string) (accountState, error) {
+	x := a.accounts[name]
+	s := accountState{
+		Name: name, Connector: x.Connector.Spec().Name, Mode: x.Mode, Merchants: x.Merchants, Priority: x.Priority,
+		State: accountEnabled,
+	}
+	off, err := isDisabled(r, name)
+	switch {
+	case err != nil:
+		return accountState{}, err
+	case x.Retired:
+		s.State = accountRetired
+	case off:
+		s.State = accountDisabled
+	}
+	return s, nil
+}
+
+func disabledSetting(account string) string { return "account." + account + ".disabled" }
+
+// isDisabled tells whether an operator took an account out of use.
+func isDisabled(r store.Reader, account string) (bool, error) {
+	v, err := r.Setting(disabledSetting(account))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return v == "true", err
+}
+
+func disableAccount(c call) error { return c.switchAccount("accounts.disable", true) }
+func enableAccount(c call) error  { return c.switchAccount("accounts.enable", false) }
+
+func (c call) switchAccount(act string, off bool) error {
+	name := c.r.PathValue("name")
+	if _, ok := c.accounts[name]; !ok {
+		return apiError(http.StatusNotFound, fmt.Errorf("there is no account %.63q", name))
+	}
+	c.switches.Lock()
+	defer c.switches.Unlock()
+	var state accountState
+	err := c.ground.store.Update(c.r.Context(), func(tx store.Tx) (err error) {
+		if err = tx.PutSetting(disabledSetting(name), strconv.FormatBool(off)); err != nil {
+			return err
+		}
+		state, err = c.accountState(tx, name)
+		return err
+	})
+	if err == nil {
+		c.router.SetDisabled(name, off)
+	}
+	c.audit(act, name, err)
+	if err != nil {
+		return err
+	}
+	return c.write(http.StatusOK, state)
+}

@@ -1,0 +1,295 @@
+// Package gateway is the Caddy app "payments": it reads the configuration,
+// opens the store, wires the rooms of the core to each other, and carries them
+// over reloads. Doors such as the API stand on what it exports.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/engine"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/routing"
+	"github.com/purser-pay/purser/modules/store"
+	"github.com/purser-pay/purser/modules/transport"
+)
+
+const (
+	appName            = "payments"
+	connectorNamespace = "payments.connectors"
+)
+
+// stopTimeout bounds how long a stop waits for the engine's background work.
+// What is under way is durable: the next start goes on with it.
+const stopTimeout = 5 * time.Second
+
+func init() { caddy.RegisterModule(new(App)) }
+
+// App is the payment gateway. It holds the store, the connector accounts and
+// the engine that moves payments; HTTP handlers such as payments_gateway serve
+// it to merchants and PSPs.
+type App struct {
+	// Root is the folder where relative paths start. A Caddyfile sets it to its
+	// own; in JSON, empty is the working directory.
+	Root string `json:"root,omitempty"`
+	// StoreConfig says where payments are kept.
+	StoreConfig StoreConfig `json:"store"`
+	// PepperSecret keys the hashes of API keys and the references toward PSPs: 32
+	// random bytes in base64, by reference. A store is of no use without the
+	// pepper that it was made with.
+	PepperSecret connector.Secret `json:"pepper"`
+	// SealKeySecret encrypts the secrets that the store must be able to read again:
+	// 32 random bytes in base64, by reference.
+	SealKeySecret connector.Secret `json:"seal_key"`
+	// AccountConfigs are the connector accounts, by the name that merchants see.
+	AccountConfigs map[string]*AccountConfig `json:"accounts,omitempty"`
+
+	log      *slog.Logger
+	pepper   []byte
+	sealKey  []byte
+	accounts map[string]*connector.Account
+
+	ground    *ground
+	directory *access.Directory
+	router    *routing.Router
+	engine    *engine.Engine
+	switches  sync.Mutex // two operators at one switch take turns
+
+	release []func() error // what Cleanup gives back, last first
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: appName, New: func() caddy.Module { return new(App) }}
+}
+
+// checkOnly is set in a process that looks at configurations and runs none.
+var checkOnly bool
+
+// CheckOnly makes every App of this process check its configuration and open
+// nothing. It is called before the first configuration is loaded, if at all.
+func CheckOnly() { checkOnly = true }
+
+// Provision checks the configuration, resolves the secrets, and opens the store
+// or takes it over from the configuration that runs.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.log = ctx.Slogger()
+	if err := a.StoreConfig.check(); err != nil {
+		return err
+	}
+	resolver := lookup(a.Root)
+	var err error
+	if a.pepper, err = decodeKey("pepper", a.PepperSecret, resolver); err != nil {
+		return err
+	}
+	if a.sealKey, err = decodeKey("seal_key", a.SealKeySecret, resolver); err != nil {
+		return err
+	}
+	a.accounts = make(map[string]*connector.Account, len(a.AccountConfigs))
+	for _, name := range sorted(a.AccountConfigs) {
+		account, err := a.AccountConfigs[name].provision(ctx, name, resolver)
+		if err != nil {
+			return fmt.Errorf("account %s: %w", name, err)
+		}
+		a.accounts[name] = account
+	}
+	if checkOnly {
+		return nil
+	}
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	return counters.register(ctx.GetMetricsRegistry(), doubt{a.ground.store, time.Now})
+}
+
+// provision loads the connector of an account and readies its credentials.
+func (a *AccountConfig) provision(ctx caddy.Context, name string, resolver func(string) (string, error)) (*connector.Account, error) {
+	if a == nil {
+		return nil, errors.New("it is empty")
+	}
+	if err := a.check(name); err != nil {
+		return nil, err
+	}
+	module, err := ctx.LoadModule(a, "ConnectorRaw")
+	if err != nil {
+		return nil, err
+	}
+	codec, ok := module.(connector.Connector)
+	if !ok {
+		return nil, fmt.Errorf("%T is no connector", module)
+	}
+	if err := requireFields(module); err != nil {
+		return nil, err
+	}
+	if err := resolve(module, resolver); err != nil {
+		return nil, err
+	}
+	if p, ok := module.(connector.Preparer); ok {
+		if err := p.Prepare(); err != nil {
+			return nil, err
+		}
+	}
+	return a.account(name, codec), nil
+}
+
+// open takes the store and builds the engine on it.
+func (a *App) open(ctx context.Context) error {
+	path, err := under(a.Root, a.StoreConfig.Path)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	if a.ground, err = openGround(ctx, path, a.log); err != nil {
+		return err
+	}
+	a.onCleanup(func() error { return drop(grounds, path) })
+	if err := a.refuseOrphans(ctx); err != nil {
+		return err
+	}
+	key, keys, err := openDirectory(ctx, path, a.pepper, a.ground.store)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	a.directory = keys
+	a.onCleanup(func() error { return drop(directories, key) })
+	clients, err := a.openTrippers()
+	if err != nil {
+		return err
+	}
+	if a.router, err = a.route(ctx); err != nil {
+		return err
+	}
+	exchange := transport.New(transport.Config{
+		Tripper:  func(x *connector.Account) (http.RoundTripper, error) { return clients[x.Name], nil },
+		Version:  version(),
+		Observer: observer{counters, a.log},
+	})
+	a.engine = engine.New(engine.Config{
+		Store: a.ground.store, Accounts: a.accounts, Exchange: exchange, Plan: a.router, Pepper: a.pepper,
+		IDs: a.ground.ids, Now: time.Now, Random: rand.Reader, Log: a.log,
+	})
+	return nil
+}
+
+// openTrippers opens the clients of all accounts.
+func (a *App) openTrippers() (map[string]http.RoundTripper, error) {
+	clients := make(map[string]http.RoundTripper, len(a.accounts))
+	for _, name := range sorted(a.accounts) {
+		options, err := a.AccountConfigs[name].Transport.options(a.Root)
+		if err != nil {
+			return nil, fmt.Errorf("account %s: %w", name, err)
+		}
+		key, client, err := openTripper(a.accounts[name], options)
+		if err != nil {
+			return nil, fmt.Errorf("account %s: %w", name, err)
+		}
+		a.onCleanup(func() error { return drop(trippers, key) })
+		clients[name] = client
+	}
+	return clients, nil
+}
+
+// version is that of the binary.
+func version() string {
+	simple, _ := caddy.Version()
+	return simple
+}
+
+func (a *App) onCleanup(f func() error) { a.release = append(a.release, f) }
+
+func drop(pool *caddy.UsagePool, key any) error {
+	_, err := pool.Delete(key)
+	return err
+}
+
+// Start begins recovery, expiry and the application of webhooks.
+func (a *App) Start() error {
+	if a.engine == nil {
+		return errors.New("the payments app was only checked")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if err := a.rememberAccounts(ctx); err != nil {
+		cancel()
+		return err
+	}
+	a.stop, a.stopped = cancel, make(chan struct{})
+	go func() {
+		defer close(a.stopped)
+		a.engine.Run(ctx)
+	}()
+	return nil
+}
+
+// Stop ends the background work. Requests that are under way go on: they are
+// the HTTP server's to wait for.
+func (a *App) Stop() error {
+	if a.stop == nil {
+		return nil
+	}
+	a.stop()
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
+	select {
+	case <-a.stopped:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("the engine did not stop within %s; the next start goes on where it was", stopTimeout)
+	}
+}
+
+// Cleanup gives back what Provision took, each thing once. It may come after a
+// Provision that failed half-way.
+func (a *App) Cleanup() error {
+	var errs []error
+	for i := len(a.release) - 1; i >= 0; i-- {
+		errs = append(errs, a.release[i]())
+	}
+	a.release = nil
+	return errors.Join(errs...)
+}
+
+// Ready tells whether the App may serve; it may not in a process that only
+// checks configurations.
+func (a *App) Ready() bool { return a.engine != nil }
+
+// Engine moves payments.
+func (a *App) Engine() *engine.Engine { return a.engine }
+
+// Store keeps the payments. Doors read from it, and leave the writing of payments
+// to the engine.
+func (a *App) Store() store.Store { return a.ground.store }
+
+// Directory knows the API keys.
+func (a *App) Directory() *access.Directory { return a.directory }
+
+// Pepper keys the hashes: 32 bytes, which belong to the App.
+func (a *App) Pepper() []byte { return a.pepper }
+
+// SealKey encrypts stored secrets: 32 bytes, which belong to the App.
+func (a *App) SealKey() []byte { return a.sealKey }
+
+// Accounts are the accounts by name. Nobody changes the map.
+func (a *App) Accounts() map[string]*connector.Account { return a.accounts }
+
+// IDs makes identifiers.
+func (a *App) IDs() *payment.IDs { return a.ground.ids }
+
+// Log is the app's logger.
+func (a *App) Log() *slog.Logger { return a.log }

@@ -1,0 +1,266 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/purser-pay/purser/modules/connector"
+)
+
+func init() { httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption) }
+
+// notBuilt lists the options that are specified and not there yet. They are
+// refused: a rate limit or a policy that is silently ignored is worse than none.
+var notBuilt = []string{"shared", "policies", "jwt", "rate_limit", "webhooks"}
+
+// parseGlobalOption reads the global option payments.
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next()
+	if existing != nil {
+		return nil, d.Err("payments is given twice")
+	}
+	app := new(App)
+	if err := app.parse(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: appName, Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile sets up the app from the global option. Syntax:
+//
+//	payments {
+//		store sqlite <file>
+//		pepper <reference>
+//		seal_key <reference>
+//		account <name> <connector> {
+//			mode            test|live
+//			merchants       <id...>|*
+//			priority        <n>
+//			base_url        <url>
+//			timeout         <duration>
+//			not_found_after <duration>
+//			retired
+//			<credential>    <reference>
+//			transport {
+//				<option> <value>
+//			}
+//		}
+//	}
+//
+// A reference is {env.NAME} or {file.PATH}. Relative paths, also those of
+// references, start at the folder of the file that holds the block.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	return a.parse(d)
+}
+
+func (a *App) parse(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	root, err := filepath.Abs(filepath.Dir(d.File()))
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	a.Root = root
+	first := here(d)
+	options := newFields(appName, reflect.TypeFor[App]())
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := a.parseOption(d, options); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"store", "pepper", "seal_key"} {
+		if _, given := options.lines[name]; !given {
+			return first.errorf("%s is missing", name)
+		}
+	}
+	return nil
+}
+
+// parseOption reads one option of the block.
+func (a *App) parseOption(d *caddyfile.Dispenser, options *fields) error {
+	name := d.Val()
+	for _, n := range notBuilt {
+		if n == name {
+			return d.Errf("%s is not built yet", name)
+		}
+	}
+	if name == "account" {
+		return a.parseAccount(d)
+	}
+	if line, seen := options.lines[name]; seen {
+		return d.Errf("%s is given twice; first at line %d", name, line)
+	}
+	options.lines[name] = d.Line()
+	switch name {
+	case "store":
+		return a.parseStore(d)
+	case "pepper":
+		return parseReference(d, name, &a.PepperSecret)
+	case "seal_key":
+		return parseReference(d, name, &a.SealKeySecret)
+	default:
+		return d.Errf("payments has no option %q; it has account, pepper, seal_key, store", name)
+	}
+}
+
+func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Err("store needs a driver: store sqlite FILE")
+	}
+	a.StoreConfig.Driver = args[0]
+	switch {
+	case args[0] == driverSQLite && len(args) == 2:
+		a.StoreConfig.Path = args[1]
+	case args[0] == driverSQLite:
+		return d.Err("store sqlite takes one file")
+	case args[0] == "postgres":
+		return d.Err("store postgres is not built yet")
+	default:
+		return d.Errf("there is no store %q; there is sqlite", args[0])
+	}
+	return nil
+}
+
+func parseReference(d *caddyfile.Dispenser, name string, s *connector.Secret) error {
+	raw, err := parseValue(d, name, reflect.TypeFor[connector.Secret]())
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, s); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// parseAccount reads one account: the fields of every account, and the
+// credentials of its connector by the connector's own struct.
+func (a *App) parseAccount(d *caddyfile.Dispenser) error {
+	first := here(d)
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err("an account has a name and a connector: account NAME CONNECTOR { … }")
+	}
+	name, kind := args[0], args[1]
+	if _, ok := a.AccountConfigs[name]; ok {
+		return first.errorf("account %s is given twice", name)
+	}
+	info, err := caddy.GetModule(connectorNamespace + "." + kind)
+	if err != nil {
+		return first.errorf("there is no connector %q; there are %s", kind, connectorNames())
+	}
+	common := newFields("account", reflect.TypeFor[AccountConfig]())
+	delete(common.byName, "connector")
+	own := newFields(kind, reflect.TypeOf(info.New()).Elem())
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch field := d.Val(); {
+		case field == "transport":
+			err = parseTransport(d, common)
+		case common.has(field):
+			err = common.read(d)
+		case own.has(field):
+			err = own.read(d)
+		default:
+			err = d.Errf("account %s has no field %q; every account has %s, and %s has %s",
+				name, field, common.names(), kind, own.names())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if missing := own.missing(); len(missing) > 0 {
+		return first.errorf("account %s: %s is missing", name, strings.Join(missing, ", "))
+	}
+	account, err := assemble(common, own, kind)
+	if err != nil {
+		return first.errorf("account %s: %v", name, err)
+	}
+	if err := account.check(name); err != nil {
+		at := first
+		var field *fieldError
+		if errors.As(err, &field) && common.lines[field.field] > 0 {
+			at.line = common.lines[field.field]
+		}
+		return at.errorf("account %s: %v", name, err)
+	}
+	if a.AccountConfigs == nil {
+		a.AccountConfigs = map[string]*AccountConfig{}
+	}
+	a.AccountConfigs[name] = account
+	return nil
+}
+
+// parseTransport reads the options of an account's HTTP transport.
+func parseTransport(d *caddyfile.Dispenser, account *fields) error {
+	if line, seen := account.lines["transport"]; seen {
+		return d.Errf("transport is given twice; first at line %d", line)
+	}
+	account.lines["transport"] = d.Line()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	options := newFields("transport", reflect.TypeFor[TransportConfig]())
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := options.read(d); err != nil {
+			return err
+		}
+	}
+	raw, err := options.object("", "")
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	account.values["transport"] = raw
+	return nil
+}
+
+// assemble makes the account of what its block said.
+func assemble(common, own *fields, kind string) (*AccountConfig, error) {
+	module, err := own.object("name", kind)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := common.object("", "")
+	if err != nil {
+		return nil, err
+	}
+	account := new(AccountConfig)
+	if err := caddy.StrictUnmarshalJSON(raw, account); err != nil {
+		return nil, err
+	}
+	account.ConnectorRaw = module
+	return account, nil
+}
+
+// connectorNames lists the connectors of this build for an error.
+func connectorNames() string {
+	var names []string
+	for _, m := range caddy.GetModules(connectorNamespace) {
+		names = append(names, m.ID.Name())
+	}
+	return strings.Join(names, ", ")
+}
+
+// position is a line of a Caddyfile.
+type position struct {
+	file string
+	line int
+}
+
+func here(d *caddyfile.Dispenser) position { return position{d.File(), d.Line()} }
+
+// errorf reads like the errors of caddyfile.Dispenser, for a line that the
+// dispenser has left behind.
+func (p position) errorf(format string, args ...any) error {
+	return fmt.Errorf("%w, at %s:%d", fmt.Errorf(format, args...), p.file, p.line)
+}

@@ -1,0 +1,202 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/payment"
+)
+
+// StoreConfig says where payments are kept.
+type StoreConfig struct {
+	// Driver is "sqlite", which is also the default.
+	Driver string `json:"driver,omitempty"`
+	// Path is the database file; relative to the app's root.
+	Path string `json:"path"`
+}
+
+// check refuses what no driver of this build can open.
+func (s StoreConfig) check() error {
+	switch {
+	case s.Driver != "" && s.Driver != driverSQLite:
+		return fmt.Errorf("store %s is not built yet; the one store is sqlite", s.Driver)
+	case s.Path == "":
+		return errors.New("store: a file is needed: store sqlite FILE")
+	default:
+		return nil
+	}
+}
+
+const driverSQLite = "sqlite"
+
+// AccountConfig is one connector account: what belongs to every account, and
+// the connector's own credentials.
+type AccountConfig struct {
+	// Mode is "test" or "live".
+	Mode payment.Mode `json:"mode"`
+	// Merchants lists who may use the account. In mode test the default is
+	// "*", all of them; in mode live each is named.
+	Merchants []string `json:"merchants,omitempty"`
+	// Priority orders the candidates: lower first, then by name.
+	Priority int `json:"priority,omitempty"`
+	// BaseURL replaces the PSP's own address; https, or http to a loopback
+	// address in mode test.
+	BaseURL string `json:"base_url,omitempty"`
+	// Timeout bounds one exchange, repeats included; 1 s … 2 min, default 20 s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// NotFoundAfter is how long the PSP's "not found" is not believed; 0 = the
+	// connector's own.
+	NotFoundAfter caddy.Duration `json:"not_found_after,omitempty"`
+	// Retired accounts take no new payments; what is under way goes on.
+	Retired bool `json:"retired,omitempty"`
+	// ConnectorRaw is the connector with its credentials.
+	ConnectorRaw json.RawMessage `json:"connector" caddy:"namespace=payments.connectors inline_key=name"`
+	// Transport tunes the connections to the PSP.
+	Transport *TransportConfig `json:"transport,omitempty"`
+}
+
+// The bounds of an account's durations.
+const (
+	minTimeout       = time.Second
+	maxTimeout       = 2 * time.Minute
+	maxNotFoundAfter = 24 * time.Hour
+)
+
+// accountName keeps names fit for paths, metrics and policies.
+var accountName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
+
+// check refuses an account that must not run.
+func (a *AccountConfig) check(name string) error {
+	if !accountName.MatchString(name) {
+		return atField("", "account name %q is not of the form [a-z][a-z0-9_-]*, at most 63 characters", name)
+	}
+	switch a.Mode {
+	case payment.Test, payment.Live:
+	case "":
+		return atField("mode", "mode is missing: test or live")
+	default:
+		return atField("mode", "mode %q is neither test nor live", string(a.Mode))
+	}
+	if err := a.checkMerchants(); err != nil {
+		return err
+	}
+	if err := checkBaseURL(a.BaseURL, a.Mode); err != nil {
+		return err
+	}
+	if t := time.Duration(a.Timeout); t != 0 && (t < minTimeout || t > maxTimeout) {
+		return atField("timeout", "timeout %s is not %s … %s", t, minTimeout, maxTimeout)
+	}
+	if n := time.Duration(a.NotFoundAfter); n < 0 || n > maxNotFoundAfter {
+		return atField("not_found_after", "not_found_after %s is not 0 … %s", n, maxNotFoundAfter)
+	}
+	return nil
+}
+
+func (a *AccountConfig) checkMerchants() error {
+	if a.Mode.Live() && len(a.Merchants) == 0 {
+		return atField("merchants", "merchants is missing: in mode live each merchant is named")
+	}
+	for _, m := range a.Merchants {
+		switch {
+		case m == everyone && a.Mode.Live():
+			return atField("merchants", "merchants * is for mode test alone: in mode live each merchant is named")
+		case m == everyone:
+		case !payment.IsID(payment.PrefixMerchant, m):
+			return atField("merchants", "merchants: %q is no merchant's id (mer_…)", m)
+		}
+	}
+	return nil
+}
+
+const everyone = "*"
+
+// merchants returns who may use the account, the default included.
+func (a *AccountConfig) merchants() []string {
+	if len(a.Merchants) == 0 && a.Mode == payment.Test {
+		return []string{everyone}
+	}
+	return slices.Clone(a.Merchants)
+}
+
+// checkBaseURL allows plain HTTP only where nothing leaves the machine and no
+// money is at stake.
+func checkBaseURL(s string, mode payment.Mode) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return atField("base_url", "base_url %q is not a URL", s)
+	case u.Host == "" || u.Opaque != "":
+		return atField("base_url", "base_url %q has no host", s)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		return atField("base_url", "base_url is scheme, host and path alone")
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme != "http":
+		return atField("base_url", "base_url %q is not https", s)
+	case mode.Live():
+		return atField("base_url", "base_url %q: mode live is https alone", s)
+	case !isLoopback(u.Hostname()):
+		return atField("base_url", "base_url %q: plain http is for loopback addresses alone", s)
+	default:
+		return nil
+	}
+}
+
+// fieldError is a refusal that knows which field is at fault, so that a
+// Caddyfile's error can name its line.
+type fieldError struct{ field, message string }
+
+func (e *fieldError) Error() string { return e.message }
+
+func atField(field, format string, args ...any) error {
+	return &fieldError{field, fmt.Sprintf(format, args...)}
+}
+
+// isLoopback tells whether a host can be nothing but this machine.
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// account makes the account that the core works with.
+func (a *AccountConfig) account(name string, c connector.Connector) *connector.Account {
+	return &connector.Account{
+		Name: name, Connector: c, Mode: a.Mode, Merchants: a.merchants(), Priority: a.Priority,
+		BaseURL: strings.TrimRight(a.BaseURL, "/"), Timeout: time.Duration(a.Timeout),
+		NotFoundAfter: time.Duration(a.NotFoundAfter), Retired: a.Retired,
+	}
+}
+
+// sorted returns the names of a map in order, so that errors and logs are the
+// same in every run.
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// under resolves a path of the configuration.
+func under(root, path string) (string, error) {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(root, path)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("path %s: %w", path, err)
+	}
+	return abs, nil
+}

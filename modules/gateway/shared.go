@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/store"
+	"github.com/purser-pay/purser/modules/store/sqlite"
+)
+
+// grounds keeps what must outlive a configuration: a new one is provisioned and
+// started while the old one still serves, and the store takes one owner alone.
+var grounds = caddy.NewUsagePool()
+
+// ground is a store and all that must be one of a kind beside it.
+type ground struct {
+	store store.Store
+	// ids is one for all configurations: identifiers made by two generators in
+	// the same millisecond would not sort by the time of their making.
+	ids *payment.IDs
+}
+
+// Destruct closes the store once the last configuration let it go.
+func (g *ground) Destruct() error { return g.store.Close() }
+
+// openGround loads the store at path from the pool, or opens it.
+func openGround(ctx context.Context, path string, log *slog.Logger) (*ground, error) {
+	value, _, err := grounds.LoadOrNew(path, func() (caddy.Destructor, error) {
+		s, err := sqlite.Open(ctx, sqlite.Config{Path: path, Now: time.Now, Log: log})
+		if err != nil {
+			return nil, err
+		}
+		return &ground{
+			store: meteredStore{s, counters},
+			ids:   &payment.IDs{Now: time.Now, Random: rand.Reader},
+		}, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return value.(*ground), nil
+}
+
+// directories keeps the snapshots of keys over reloads. A directory belongs to
+// a store and a pepper.
+var directories = caddy.NewUsagePool()
+
+type directoryKey struct {
+	path   string
+	pepper [sha256.Size]byte
+}
+
+// directory is a pool's entry; there is nothing to close.
+type directory struct{ *access.Directory }
+
+// Destruct does nothing.
+func (directory) Destruct() error { return nil }
+
+// openDirectory loads the directory of a store from the pool, or reads it.
+func openDirectory(ctx context.Context, path string, pepper []byte, s store.Store) (directoryKey, *access.Directory, error) {
+	key := directoryKey{path, sha256.Sum256(pepper)}
+	value, _, err := directories.LoadOrNew(key, func() (caddy.Destructor, error) {
+		d := access.NewDirectory(pepper, func(ctx context.Context) (merchants []access.Merchant, keys []access.Key, err error) {
+			err = s.View(ctx, func(r store.Reader) error {
+				if merchants, err = r.Merchants(); err != nil {
+					return err
+				}
+				keys, err = r.APIKeys("")
+				return err
+			})
+			return merchants, keys, err
+		}, time.Now)
+		if err := d.Refresh(ctx); err != nil {
+			return nil, err
+		}
+		return directory{d}, nil
+	})
+	if err != nil {
+		return directoryKey{}, nil, err
+	}
+	return key, value.(directory).Directory, nil
+}
