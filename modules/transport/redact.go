@@ -82,22 +82,25 @@ func (r *run) secrets() []string {
 	return s
 }
 
-var secretType = reflect.TypeFor[connector.Secret]()
-
-// credentials collects the secrets in a connector's struct, exported or not.
+// credentials collects the secrets in a connector's exported fields: those are
+// what can be configured.
 func credentials(v reflect.Value, found []string, depth int) []string {
 	if !v.IsValid() || depth < 0 {
 		return found
 	}
-	if v.Type() == secretType {
-		return append(found, v.FieldByName("value").String())
+	if v.CanInterface() {
+		if s, ok := v.Interface().(connector.Secret); ok {
+			return append(found, s.Reveal())
+		}
 	}
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		return credentials(v.Elem(), found, depth)
 	case reflect.Struct:
 		for i := range v.NumField() {
-			found = credentials(v.Field(i), found, depth-1)
+			if v.Type().Field(i).IsExported() {
+				found = credentials(v.Field(i), found, depth-1)
+			}
 		}
 	case reflect.Slice, reflect.Array:
 		if k := v.Type().Elem().Kind(); k == reflect.Struct || k == reflect.Pointer || k == reflect.Interface {

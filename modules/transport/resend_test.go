@@ -146,6 +146,39 @@ func TestSyncIsResentByUs(t *testing.T) {
 	}
 }
 
+// Where one kept-alive connection was dead, its like are not tried in turn.
+func TestRepeatUsesAFreshConnection(t *testing.T) {
+	base, arrivals := dyingPSP(t)
+	f := &fakeConnector{}
+	h := newHarness(t, f, base, (&net.Dialer{}).DialContext)
+	call := connector.Call{Op: payment.Sync{}}
+	const conns = MaxSends + 1
+	tripper, err := h.room(h.account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open []*http.Response
+	for range conns { // as many connections as answers that nobody has read yet
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := tripper.tripper.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, resp)
+	}
+	for _, resp := range open {
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+	x := h.do(call)
+	if got := len(arrivals()) - conns; got != 2 || x.Sends != 2 || x.Outcome != answered {
+		t.Errorf("got %d arrivals, %d sends, %v; want 2, 2, answered", got, x.Sends, x.Outcome)
+	}
+}
+
 func TestWireShape(t *testing.T) {
 	type shape struct {
 		length, encoding, agent, accept string

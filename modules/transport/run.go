@@ -80,7 +80,7 @@ func (r *run) loop(ctx context.Context) connector.Exchange {
 			return r.end(errors.Join(last, ErrNotRepeatable))
 		}
 		o := r.send(ctx, try)
-		if o.verdict(r.doubt) {
+		if o.verdict() {
 			return r.answered(o.result)
 		}
 		last = o.err
@@ -197,11 +197,8 @@ type outcome struct {
 	retryAfter time.Duration
 }
 
-// verdict tells whether o ends the exchange: a Rejected speaks of its own send
-// alone, and says nothing of those before it.
-func (o outcome) verdict(doubt bool) bool {
-	return o.answered && (o.result.State != connector.Rejected || !doubt) && o.err == nil
-}
+// verdict tells whether o ends the exchange.
+func (o outcome) verdict() bool { return o.answered && o.err == nil }
 
 // send encodes the request where that is still to be done, sends it once and
 // decodes the answer.
@@ -254,7 +251,7 @@ func (r *run) decode(resp connector.Response, try int, fresh bool) outcome {
 		o.err = errors.New("the PSP refused the token")
 		return o
 	}
-	if r.doubt {
+	if r.doubt { // it speaks of its own send alone, and says nothing of those before
 		o.err = ErrRejected
 		o.final = resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable
 	}
