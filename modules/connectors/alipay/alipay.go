@@ -111,14 +111,14 @@ func (*Connector) Check(op payment.Operation) error {
 func (c *Connector) Encode(call connector.Call) (*http.Request, error) {
 	m, err := c.message(call)
 	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
+		return nil, fmt.Errorf("alipay: %w", err)
 	}
 	if offline(call.Op) {
-		return nil, fmt.Errorf("encode: %w: %s is no call", connector.ErrUnsupported, m.method)
+		return nil, fmt.Errorf("alipay: %w: %s is no call", connector.ErrUnsupported, m.method)
 	}
 	r, err := c.post(call, m)
 	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
+		return nil, fmt.Errorf("alipay: %w", err)
 	}
 	return r, nil
 }
@@ -131,11 +131,11 @@ func (c *Connector) Offline(call connector.Call) (connector.Result, bool, error)
 	}
 	m, err := c.message(call)
 	if err != nil {
-		return connector.Result{}, true, fmt.Errorf("offline: %w", err)
+		return connector.Result{}, true, fmt.Errorf("alipay: %w", err)
 	}
 	query, err := c.signed(call, m)
 	if err != nil {
-		return connector.Result{}, true, fmt.Errorf("offline: %w", err)
+		return connector.Result{}, true, fmt.Errorf("alipay: %w", err)
 	}
 	action := &payment.NextAction{Type: payment.ActionRedirect, URL: gateway(call) + "?" + query, Method: http.MethodGet}
 	if m.method == methodApp {

@@ -100,8 +100,8 @@ func open(body []byte) (envelope, error) {
 	return e, nil
 }
 
-// believe verifies an answer and reads it. signed is false for one that bears
-// no signature at all.
+// believe takes an answer apart, and verifies and reads it. One without any
+// signature (an empty sign) is for [Connector.decode] to judge.
 func (c *Connector) believe(r connector.Response) (e envelope, a answer, err error) {
 	if r.StatusCode != http.StatusOK {
 		return e, a, fmt.Errorf("status %d", r.StatusCode)
@@ -127,7 +127,7 @@ func (c *Connector) believe(r connector.Response) (e envelope, a answer, err err
 func (c *Connector) Decode(call connector.Call, r connector.Response) (connector.Result, error) {
 	result, err := c.decode(call, r)
 	if err != nil {
-		return connector.Result{}, fmt.Errorf("decode: %w", err)
+		return connector.Result{}, fmt.Errorf("alipay: %w", err)
 	}
 	return result, nil
 }
@@ -253,7 +253,7 @@ func failed(call connector.Call, a *answer) (connector.Result, error) {
 		// The send before this one may have used the code up.
 		return connector.Result{}, errors.New("auth_code is used up, perhaps by ourselves")
 	case v.state == "":
-		return connector.Result{}, fmt.Errorf("sub_code %.64q tells of a state", a.SubCode)
+		return connector.Result{}, fmt.Errorf("sub_code %.64q leaves the outcome open", a.SubCode)
 	case v.state == connector.Declined && kind == payment.KindSync:
 		return connector.Result{}, fmt.Errorf("sub_code %.64q answers no query", a.SubCode)
 	}

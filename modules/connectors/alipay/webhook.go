@@ -84,14 +84,14 @@ func form(body []byte) (url.Values, error) {
 func (*Connector) DecodeWebhook(d connector.Delivery) ([]connector.Event, error) {
 	p, err := form(d.Body)
 	if err != nil {
-		return nil, fmt.Errorf("decode webhook: %w", err)
+		return nil, fmt.Errorf("alipay: %w", err)
 	}
 	if p.Get("trade_status") == "" {
 		return nil, nil // of another product
 	}
 	charge, err := tradeEvent(p)
 	if err != nil {
-		return nil, fmt.Errorf("decode webhook: %w", err)
+		return nil, fmt.Errorf("alipay: %w", err)
 	}
 	events := []connector.Event{charge}
 	number := p.Get("out_biz_no")
@@ -100,7 +100,7 @@ func (*Connector) DecodeWebhook(d connector.Delivery) ([]connector.Event, error)
 	}
 	if number != "" && p.Get("refund_fee") != "" {
 		if !simple(number, maxTradeNo) {
-			return nil, errors.New("decode webhook: out_biz_no is malformed")
+			return nil, errors.New("alipay: out_biz_no is malformed")
 		}
 		events = append(events, connector.Event{
 			ID: charge.ID, Of: payment.KindRefund, Reference: number, ChargePSPReference: charge.PSPReference,
