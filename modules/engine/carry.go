@@ -134,6 +134,9 @@ func (e *Engine) record(ctx context.Context, j *job, acct *connector.Account, x 
 		if err != nil {
 			return err
 		}
+		if j.by == byAnswer && j.tries == 0 {
+			a.Gateway = max(e.now().Sub(a.StartedAt)-a.PSP, 0)
+		}
 		if out.next, err = e.proceed(tx, j, &p, a, v, x); err != nil {
 			return err
 		}

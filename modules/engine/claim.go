@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,39 +17,35 @@ const (
 	contentType = "application/json"
 )
 
-// replayed leaves a transaction early with the first answer.
-type replayed struct{ answer Answer }
-
-func (replayed) Error() string { return "replayed" }
-
-// claim takes the caller's key for a request about a payment. An error of type
-// [replayed] holds the first answer; any other refuses the request.
-func (e *Engine) claim(tx store.Tx, c Claim, pay, object string, success int, lease time.Duration) (store.IdempotencyKey, error) {
+// claim takes the caller's key for a request about a payment. Where the key has
+// its answer already, first holds it, and the caller commits and does nothing
+// else: the answer may have been written just now, in place of a dead claimer.
+func (e *Engine) claim(tx store.Tx, c Claim, pay, object string, success int, lease time.Duration) (key store.IdempotencyKey, first *Answer, err error) {
 	now := e.now()
-	key := store.IdempotencyKey{
+	key = store.IdempotencyKey{
 		KeyScope: c.scope(), Fingerprint: c.Fingerprint, Payment: pay, Object: object,
 		Lease: now.Add(lease + leaseMargin), Success: success, Expires: now.Add(keyLife),
 	}
 	held, claimed, err := tx.ClaimKey(key, now)
 	switch {
 	case err != nil:
-		return key, fmt.Errorf("claim key: %w", err)
+		return key, nil, fmt.Errorf("claim key: %w", err)
 	case claimed:
-		return key, nil
+		return key, nil, nil
 	case held.Fingerprint != c.Fingerprint:
-		return key, payment.Errorf(payment.CodeKeyReused, "this Idempotency-Key was used for a request with another route or body")
+		return key, nil, payment.Errorf(payment.CodeKeyReused, "this Idempotency-Key was used for a request with another route or body")
 	case held.Status != 0:
-		return key, replayed{answerOf(held)}
+		return held, answerOf(held), nil
 	case now.Before(held.Lease):
 		err := payment.Errorf(payment.CodeKeyInUse, "the first request with this Idempotency-Key is still running")
 		err.RetryAfter = time.Second
-		return key, err
+		return key, nil, err
 	}
 	// The claimer is dead. The payment as it stands is the answer.
 	if err := e.complete(tx, &held); err != nil {
-		return key, err
+		return key, nil, err
 	}
-	return key, replayed{answerOf(held)}
+	return held, answerOf(held), nil
 }
 
 // complete writes the answer of a key whose claimer has died.
@@ -92,15 +87,6 @@ func render(p *payment.Payment, object string) ([]byte, error) {
 	return body, nil
 }
 
-func answerOf(k store.IdempotencyKey) Answer {
-	return Answer{Status: k.Status, ContentType: k.ContentType, Body: k.Body, Replayed: true}
-}
-
-// asReplay turns the early leave of a transaction into its answer.
-func asReplay(err error) (Answer, bool) {
-	var r replayed
-	if errors.As(err, &r) {
-		return r.answer, true
-	}
-	return Answer{}, false
+func answerOf(k store.IdempotencyKey) *Answer {
+	return &Answer{Status: k.Status, ContentType: k.ContentType, Body: k.Body, Replayed: true}
 }

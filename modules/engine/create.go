@@ -29,11 +29,12 @@ func (e *Engine) Create(ctx context.Context, c Claim, in Create) (Answer, error)
 		return e.replayOr(ctx, c, err)
 	}
 	j := &job{payment: p.ID, transient: transient(in.Method), plan: plan, publicURL: c.Origin, by: byAnswer}
+	var first *Answer
 	err = e.update(ctx, func(tx store.Tx) error {
 		fresh := p
 		fresh.Attempts = nil
-		key, err := e.claim(tx, c, p.ID, p.ID, http.StatusCreated, acct.Exchange())
-		if err != nil {
+		var key store.IdempotencyKey
+		if key, first, err = e.claim(tx, c, p.ID, p.ID, http.StatusCreated, acct.Exchange()); err != nil || first != nil {
 			return err
 		}
 		if err := refuseFrozen(tx); err != nil {
@@ -50,8 +51,8 @@ func (e *Engine) Create(ctx context.Context, c Claim, in Create) (Answer, error)
 		j.attempt, j.fresh = a.ID, &fresh
 		return e.intend(tx, marks{}, &fresh, j)
 	})
-	if err != nil {
-		return orReplay(err)
+	if err != nil || first != nil {
+		return answered(first, err)
 	}
 	return e.carry(ctx, j)
 }
@@ -90,11 +91,14 @@ func (e *Engine) createOnly(ctx context.Context, c Claim, p payment.Payment, in 
 			return e.replayOr(ctx, c, err)
 		}
 	}
-	var body []byte
-	err := e.update(ctx, func(tx store.Tx) error {
+	var (
+		body  []byte
+		first *Answer
+	)
+	err := e.update(ctx, func(tx store.Tx) (err error) {
 		fresh := p
-		key, err := e.claim(tx, c, p.ID, p.ID, http.StatusCreated, 0)
-		if err != nil {
+		var key store.IdempotencyKey
+		if key, first, err = e.claim(tx, c, p.ID, p.ID, http.StatusCreated, 0); err != nil || first != nil {
 			return err
 		}
 		if err := refuseFrozen(tx); err != nil {
@@ -107,8 +111,8 @@ func (e *Engine) createOnly(ctx context.Context, c Claim, p payment.Payment, in 
 		body, err = e.finish(tx, j, marks{}, &fresh, "")
 		return err
 	})
-	if err != nil {
-		return orReplay(err)
+	if err != nil || first != nil {
+		return answered(first, err)
 	}
 	return Answer{Status: http.StatusCreated, ContentType: contentType, Body: body}, nil
 }
@@ -213,25 +217,27 @@ func (e *Engine) ownAccount(c Claim, name string) error {
 // replayOr answers a request that would be refused now, but was answered
 // before: the first answer wins over whatever has changed since.
 func (e *Engine) replayOr(ctx context.Context, c Claim, refusal error) (Answer, error) {
-	var answer Answer
+	var first *Answer
 	err := e.view(ctx, func(r store.Reader) error {
 		held, err := r.Key(c.scope())
 		if err == nil && held.Status != 0 && held.Fingerprint == c.Fingerprint && e.now().Before(held.Expires) {
-			answer = answerOf(held)
+			first = answerOf(held)
 		}
 		return nil
 	})
-	if err == nil && answer.Status != 0 {
-		return answer, nil
+	if err == nil && first != nil {
+		return *first, nil
 	}
 	return Answer{}, refusal
 }
 
-func orReplay(err error) (Answer, error) {
-	if a, ok := asReplay(err); ok {
-		return a, nil
+// answered is how a call ends whose transaction brought the first answer, or
+// none at all.
+func answered(first *Answer, err error) (Answer, error) {
+	if err != nil {
+		return Answer{}, err
 	}
-	return Answer{}, err
+	return *first, nil
 }
 
 // transient keeps a method in memory where the store cannot.
@@ -263,9 +269,10 @@ func (e *Engine) Confirm(ctx context.Context, c Claim, id string, in Confirm) (A
 		return e.replayOr(ctx, c, err)
 	}
 	j := &job{payment: id, transient: transient(in.Method), plan: plan, publicURL: c.Origin, by: byAnswer}
-	err = e.update(ctx, func(tx store.Tx) error {
-		key, err := e.claim(tx, c, id, id, http.StatusOK, acct.Exchange())
-		if err != nil {
+	var first *Answer
+	err = e.update(ctx, func(tx store.Tx) (err error) {
+		var key store.IdempotencyKey
+		if key, first, err = e.claim(tx, c, id, id, http.StatusOK, acct.Exchange()); err != nil || first != nil {
 			return err
 		}
 		if err := refuseFrozen(tx); err != nil {
@@ -291,8 +298,8 @@ func (e *Engine) Confirm(ctx context.Context, c Claim, id string, in Confirm) (A
 		j.attempt, j.fresh = a.ID, &p
 		return e.intend(tx, was, &p, j)
 	})
-	if err != nil {
-		return orReplay(err)
+	if err != nil || first != nil {
+		return answered(first, err)
 	}
 	return e.carry(ctx, j)
 }

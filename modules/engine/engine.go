@@ -85,8 +85,6 @@ func (e *Engine) storeError(err error) error {
 		return nil
 	case errors.As(err, &known):
 		return err
-	case errors.As(err, &replayed{}):
-		return err
 	case errors.Is(err, store.ErrNotFound):
 		return &payment.Error{Code: payment.CodeNotFound, Detail: "there is no such thing", Err: err}
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrUncertain),

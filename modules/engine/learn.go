@@ -133,7 +133,6 @@ func move(p *payment.Payment, to payment.Status, by cause) error {
 func end(a *payment.Attempt, s payment.AttemptStatus, f *payment.Failure, now time.Time) {
 	a.Status, a.Error, a.Outcome, a.Doubt = s, f, payment.Known, false
 	a.EndedAt = now
-	a.Gateway = max(now.Sub(a.StartedAt)-a.PSP, 0)
 }
 
 // taken notes that the PSP has the request and will say more later, unless it
@@ -331,6 +330,9 @@ func learnWaiting(p *payment.Payment, a *payment.Attempt, r connector.Result, n 
 	if !a.Status.Open() {
 		return nil
 	}
+	if r.State == connector.ActionRequired && r.Action == nil && p.NextAction == nil {
+		return nil // what the payer must do was lost with the answer: a repeat brings it
+	}
 	taken(a, r)
 	defer weigh(p)
 	if p.Charge != a.ID || p.Status.Terminal() || p.Status == payment.RequiresCapture {
@@ -410,6 +412,7 @@ func released(p *payment.Payment, a *payment.Attempt, n news) error {
 	case p.AmountCaptured() > 0:
 		return move(p, payment.Succeeded, by)
 	case purpose == payment.PurposeCancel || !p.CancelRequestedAt.IsZero():
+		p.Error = nil
 		return move(p, payment.Canceled, by)
 	case purpose == payment.PurposeExpiry || lapsed || overdue:
 		p.Error = payment.Fail(payment.TimeExpired)

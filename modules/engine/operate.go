@@ -25,8 +25,9 @@ func (e *Engine) operate(ctx context.Context, c Claim, o operation) (Answer, err
 		o.object = o.payment
 	}
 	var (
-		body []byte
-		j    *job
+		body  []byte
+		j     *job
+		first *Answer
 	)
 	err := e.update(ctx, func(tx store.Tx) error {
 		j = &job{payment: o.payment, publicURL: c.Origin, by: byAnswer}
@@ -34,8 +35,8 @@ func (e *Engine) operate(ctx context.Context, c Claim, o operation) (Answer, err
 		if err != nil {
 			return err
 		}
-		key, err := e.claim(tx, c, o.payment, o.object, o.success, e.leaseFor(&p))
-		if err != nil {
+		var key store.IdempotencyKey
+		if key, first, err = e.claim(tx, c, o.payment, o.object, o.success, e.leaseFor(&p)); err != nil || first != nil {
 			return err
 		}
 		j.key, j.fresh = &key, &p
@@ -49,8 +50,8 @@ func (e *Engine) operate(ctx context.Context, c Claim, o operation) (Answer, err
 		body, err = e.finish(tx, j, m, &p, "")
 		return err
 	})
-	if err != nil {
-		return orReplay(err)
+	if err != nil || first != nil {
+		return answered(first, err)
 	}
 	if j.attempt == "" {
 		e.nudge()

@@ -95,6 +95,23 @@ func (e *Engine) Work(ctx context.Context) (int, error) {
 	return total, errors.Join(errs...)
 }
 
+// WorkSerially is [Engine.Work] on one goroutine, in the order of the queue: a
+// history in which everything happens in one order can be lived again.
+func (e *Engine) WorkSerially(ctx context.Context) (int, error) {
+	total := 0
+	for _, w := range e.workers() {
+		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), batch, hold)
+		if err != nil {
+			return total, fmt.Errorf("lease %s: %w", w.queue, err)
+		}
+		for _, i := range items {
+			e.do(ctx, w, i)
+		}
+		total += len(items)
+	}
+	return total, nil
+}
+
 // do works on one item; what fails in the gateway itself is put back.
 func (e *Engine) do(ctx context.Context, w worker, i store.Item) {
 	err := w.work(ctx, i)
