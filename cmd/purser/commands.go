@@ -1,0 +1,370 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+func init() {
+	for _, c := range []caddycmd.Command{
+		{Name: "merchants", Short: "Creates and lists merchants", CobraFunc: group(merchantsCreate, merchantsList)},
+		{Name: "keys", Short: "Creates, lists, rotates and revokes API keys", CobraFunc: group(keysCreate, keysList, keysRotate, keysRevoke)},
+		{Name: "payments", Short: "Shows payments, and settles those in doubt", CobraFunc: group(paymentsGet, paymentsList, paymentsSync, paymentsResolve)},
+		{Name: "accounts", Short: "Lists connector accounts, and takes them out of use", CobraFunc: group(accountsList, accountsDisable, accountsEnable)},
+		{Name: "simulator", Usage: "[--listen <address>] [--seed <n>]", Short: "Runs the PSP simulator alone", CobraFunc: simulatorCommand},
+		{Name: "dev", Usage: "[--data <folder>] [--listen <address>]", Short: "Runs the gateway with everything it needs, for development", CobraFunc: devCommand},
+	} {
+		caddycmd.RegisterCommand(c)
+	}
+}
+
+// group makes a command that has subcommands and does nothing by itself.
+func group(subcommands ...func() *cobra.Command) func(*cobra.Command) {
+	return func(parent *cobra.Command) {
+		parent.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%s has no command %q", cmd.Name(), args[0])
+			}
+			return cmd.Help()
+		}
+		for _, make := range subcommands {
+			cmd := make()
+			adminFlags(cmd)
+			parent.AddCommand(cmd)
+		}
+	}
+}
+
+type merchantRow struct {
+	ID        string `json:"id"`
+	Name      string `json:"name"`
+	CreatedAt string `json:"created_at"`
+}
+
+func merchantsCreate() *cobra.Command {
+	cmd := &cobra.Command{Use: "create [--name NAME]", Short: "Creates a merchant", Args: cobra.NoArgs}
+	name := cmd.Flags().String("name", "", "what people call the merchant")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return ask(cmd, http.MethodPost, "/merchants", map[string]string{"name": *name}, showMerchants)
+	}
+	return cmd
+}
+
+func merchantsList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "Lists merchants, oldest first", Args: cobra.NoArgs}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return ask(cmd, http.MethodGet, "/merchants", nil, showMerchants)
+	}
+	return cmd
+}
+
+// showMerchants prints one merchant or a list of them.
+func showMerchants(w io.Writer, answer json.RawMessage) error {
+	merchants, err := oneOrMany[merchantRow](answer)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, m := range merchants {
+		rows = append(rows, []string{m.ID, orDash(m.Name), m.CreatedAt})
+	}
+	return table(w, []string{"MERCHANT", "NAME", "CREATED"}, rows)
+}
+
+// oneOrMany reads an object or a list of objects.
+func oneOrMany[T any](answer json.RawMessage) ([]T, error) {
+	list, err := decode[struct {
+		Object string `json:"object"`
+		Data   []T    `json:"data"`
+	}](answer)
+	if err != nil || list.Object == "list" {
+		return list.Data, err
+	}
+	one, err := decode[T](answer)
+	return []T{one}, err
+}
+
+type keyRow struct {
+	ID        string   `json:"id"`
+	Key       string   `json:"key"`
+	Merchant  string   `json:"merchant"`
+	Mode      string   `json:"mode"`
+	Name      string   `json:"name"`
+	Scopes    []string `json:"scopes"`
+	ExpiresAt string   `json:"expires_at"`
+	RevokedAt string   `json:"revoked_at"`
+}
+
+// notBuiltFlags are specified and not there yet: a key that its maker believes
+// to be limited must not be made unlimited.
+var notBuiltFlags = []string{"allow-ip", "rate-limit", "signing", "signing-public-key"}
+
+func keysCreate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "create --merchant MERCHANT --mode test|live [--name NAME] [--scopes A,B] [--expires-in DURATION | --expires-at TIME]",
+		Short: "Creates an API key, and prints its secret once", Args: cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	merchant := f.String("merchant", "", "the merchant's id")
+	mode := f.String("mode", "", "test or live")
+	name := f.String("name", "", "what people call the key")
+	scopes := f.StringSlice("scopes", nil, "what the key may do; all but proxy:use if none are named")
+	expiresIn := f.Duration("expires-in", 0, "how long the key is good, such as 720h")
+	expiresAt := f.String("expires-at", "", "when the key ends, RFC 3339")
+	for _, flag := range notBuiltFlags {
+		f.StringArray(flag, nil, "not built yet")
+		_ = f.MarkHidden(flag) // it exists, so there is nothing to report
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		for _, flag := range notBuiltFlags {
+			if f.Changed(flag) {
+				return fmt.Errorf("--%s is not built yet", flag)
+			}
+		}
+		if *merchant == "" || *mode == "" {
+			return fmt.Errorf("--merchant and --mode are needed")
+		}
+		if f.Changed("expires-in") && f.Changed("expires-at") {
+			return fmt.Errorf("--expires-in and --expires-at exclude each other")
+		}
+		in := map[string]any{"merchant": *merchant, "mode": *mode, "name": *name}
+		if f.Changed("scopes") {
+			in["scopes"] = *scopes
+		}
+		if f.Changed("expires-in") {
+			in["expires_in"] = expiresIn.String()
+		}
+		if f.Changed("expires-at") {
+			in["expires_at"] = *expiresAt
+		}
+		return ask(cmd, http.MethodPost, "/keys", in, showNewKey)
+	}
+	return cmd
+}
+
+func keysRotate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "rotate ID [--overlap DURATION]", Short: "Makes a successor of a key, and ends the key after the overlap",
+		Args: cobra.ExactArgs(1),
+	}
+	overlap := cmd.Flags().Duration("overlap", 24*time.Hour, "how long both keys are good")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return ask(cmd, http.MethodPost, "/keys/"+url.PathEscape(args[0])+"/rotate",
+			map[string]string{"overlap": overlap.String()}, showNewKey)
+	}
+	return cmd
+}
+
+func keysRevoke() *cobra.Command {
+	cmd := &cobra.Command{Use: "revoke ID", Short: "Ends a key at once", Args: cobra.ExactArgs(1)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return ask(cmd, http.MethodPost, "/keys/"+url.PathEscape(args[0])+"/revoke", nil, showKeys)
+	}
+	return cmd
+}
+
+func keysList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list [--merchant MERCHANT]", Short: "Lists API keys, oldest first", Args: cobra.NoArgs}
+	merchant := cmd.Flags().String("merchant", "", "only this merchant's")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		q := url.Values{}
+		setQuery(q, "merchant", *merchant)
+		return ask(cmd, http.MethodGet, withQuery("/keys", q), nil, showKeys)
+	}
+	return cmd
+}
+
+func showNewKey(w io.Writer, answer json.RawMessage) error {
+	k, err := decode[keyRow](answer)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "id:       %s\nmerchant: %s\nmode:     %s\nscopes:   %s\nkey:      %s\n\nThe key is shown this once; the gateway keeps a hash of it.\n",
+		k.ID, k.Merchant, k.Mode, strings.Join(k.Scopes, " "), k.Key)
+	return err
+}
+
+func showKeys(w io.Writer, answer json.RawMessage) error {
+	keys, err := oneOrMany[keyRow](answer)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, k := range keys {
+		rows = append(rows, []string{k.ID, k.Merchant, k.Mode, orDash(k.Name), orDash(k.ExpiresAt), orDash(k.RevokedAt)})
+	}
+	return table(w, []string{"KEY", "MERCHANT", "MODE", "NAME", "EXPIRES", "REVOKED"}, rows)
+}
+
+type paymentRow struct {
+	ID        string  `json:"id"`
+	Merchant  string  `json:"merchant"`
+	Status    string  `json:"status"`
+	Outcome   string  `json:"outcome"`
+	Amount    int64   `json:"amount"`
+	Currency  string  `json:"currency"`
+	Account   *string `json:"account"`
+	Reference *string `json:"reference"`
+	CreatedAt string  `json:"created_at"`
+}
+
+func paymentsGet() *cobra.Command {
+	cmd := &cobra.Command{Use: "get ID", Short: "Shows a payment", Args: cobra.ExactArgs(1)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return ask(cmd, http.MethodGet, "/payments/"+url.PathEscape(args[0]), nil, showPayment)
+	}
+	return cmd
+}
+
+func paymentsList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list [--outcome unknown]", Short: "Lists payments, newest first", Args: cobra.NoArgs}
+	f := cmd.Flags()
+	filters := map[string]*string{
+		"outcome":   f.String("outcome", "", "known, unknown or conflicted"),
+		"status":    f.String("status", "", "such as processing"),
+		"merchant":  f.String("merchant", "", "the merchant's id"),
+		"mode":      f.String("mode", "", "test or live"),
+		"reference": f.String("reference", "", "the merchant's own reference"),
+		"cursor":    f.String("cursor", "", "goes on where a page ended"),
+	}
+	limit := f.Int("limit", 20, "payments of a page, 1 to 100")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		q := url.Values{"limit": {strconv.Itoa(*limit)}}
+		for name, value := range filters {
+			setQuery(q, name, *value)
+		}
+		return ask(cmd, http.MethodGet, withQuery("/payments", q), nil, showPayments)
+	}
+	return cmd
+}
+
+func paymentsSync() *cobra.Command {
+	cmd := &cobra.Command{Use: "sync ID", Short: "Asks the PSP about what is open in a payment", Args: cobra.ExactArgs(1)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return ask(cmd, http.MethodPost, "/payments/"+url.PathEscape(args[0])+"/sync", nil, showPayment)
+	}
+	return cmd
+}
+
+func paymentsResolve() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "resolve ID --as succeeded|failed|canceled --reason TEXT",
+		Short: "Settles by hand what no PSP answers", Args: cobra.ExactArgs(1),
+	}
+	as := cmd.Flags().String("as", "", "succeeded, failed or canceled")
+	reason := cmd.Flags().String("reason", "", "why; it is kept in the audit")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *as == "" || strings.TrimSpace(*reason) == "" {
+			return fmt.Errorf("--as and --reason are needed")
+		}
+		return ask(cmd, http.MethodPost, "/payments/"+url.PathEscape(args[0])+"/resolve",
+			map[string]string{"as": *as, "reason": *reason}, showPayment)
+	}
+	return cmd
+}
+
+// showPayment prints the whole of one payment, indented: a table would hide what
+// an operator looks for.
+func showPayment(w io.Writer, answer json.RawMessage) error {
+	v, err := decode[any](answer)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func showPayments(w io.Writer, answer json.RawMessage) error {
+	list, err := decode[listOf[paymentRow]](answer)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, p := range list.Data {
+		account := ""
+		if p.Account != nil {
+			account = *p.Account
+		}
+		rows = append(rows, []string{
+			p.ID, p.Status, p.Outcome, strconv.FormatInt(p.Amount, 10), p.Currency, orDash(account), p.Merchant, p.CreatedAt,
+		})
+	}
+	err = table(w, []string{"PAYMENT", "STATUS", "OUTCOME", "AMOUNT", "CURRENCY", "ACCOUNT", "MERCHANT", "CREATED"}, rows)
+	if err == nil && list.HasMore && list.NextCursor != nil {
+		_, err = fmt.Fprintf(w, "more: --cursor %s\n", *list.NextCursor)
+	}
+	return err
+}
+
+type accountRow struct {
+	Name       string   `json:"name"`
+	Connector  string   `json:"connector"`
+	Mode       string   `json:"mode"`
+	Merchants  []string `json:"merchants"`
+	Priority   int      `json:"priority"`
+	State      string   `json:"state"`
+	Unresolved int      `json:"unresolved"`
+}
+
+func accountsList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "Lists connector accounts", Args: cobra.NoArgs}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return ask(cmd, http.MethodGet, "/accounts", nil, showAccounts)
+	}
+	return cmd
+}
+
+func accountsDisable() *cobra.Command {
+	return accountSwitch("disable", "Keeps new payments from an account; what is under way goes on")
+}
+
+func accountsEnable() *cobra.Command {
+	return accountSwitch("enable", "Lets an account take new payments again")
+}
+
+func accountSwitch(verb, short string) *cobra.Command {
+	cmd := &cobra.Command{Use: verb + " NAME", Short: short, Args: cobra.ExactArgs(1)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return ask(cmd, http.MethodPost, "/accounts/"+url.PathEscape(args[0])+"/"+verb, nil, showAccounts)
+	}
+	return cmd
+}
+
+func showAccounts(w io.Writer, answer json.RawMessage) error {
+	accounts, err := oneOrMany[accountRow](answer)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, a := range accounts {
+		rows = append(rows, []string{
+			a.Name, a.Connector, a.Mode, a.State, strconv.Itoa(a.Priority), strconv.Itoa(a.Unresolved), strings.Join(a.Merchants, " "),
+		})
+	}
+	return table(w, []string{"ACCOUNT", "CONNECTOR", "MODE", "STATE", "PRIORITY", "UNRESOLVED", "MERCHANTS"}, rows)
+}
+
+func setQuery(q url.Values, name, value string) {
+	if value != "" {
+		q.Set(name, value)
+	}
+}
+
+func withQuery(path string, q url.Values) string {
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+)
+
+// devAddresses are where a development gateway listens, and where it is reached.
+type devAddresses struct {
+	listen    string // host:port, as asked for
+	url       string // https://host:port
+	admin     string // host:port
+	simulator string // http://host:port
+}
+
+type object = map[string]any
+
+// devConfig is the configuration of Caddy: one site with the whole gateway, on
+// the certificates of the folder.
+func devConfig(d *devData, at devAddresses, verbose bool) ([]byte, error) {
+	level := "WARN"
+	if verbose {
+		level = "INFO"
+	}
+	file := func(name string) string { return "{file." + d.path(name) + "}" }
+	account := func(name string, connector object) object {
+		connector["name"] = name
+		return object{
+			"mode": "test", "merchants": []string{"*"}, "base_url": at.simulator + "/" + name, "connector": connector,
+		}
+	}
+	return json.Marshal(object{
+		"admin":   object{"listen": at.admin, "config": object{"persist": false}},
+		"logging": object{"logs": object{"default": object{"level": level, "encoder": object{"format": "console"}}}},
+		"storage": object{"module": "file_system", "root": d.path(folderCaddy)},
+		"apps": object{
+			"payments": object{
+				"root": d.dir, "store": object{"driver": "sqlite", "path": fileDatabase},
+				"pepper": file(filePepper), "seal_key": file(fileSealKey),
+				"accounts": object{
+					"stripe": account("stripe", object{
+						"secret_key": file(fileStripeKey), "webhook_secret": file(fileStripeWebhook),
+					}),
+					"alipay": account("alipay", object{
+						"app_id": devAlipayApp, "private_key": file(fileAlipayOwn), "alipay_public_key": file(fileAlipayPSPPub),
+					}),
+				},
+			},
+			"tls": object{"certificates": object{"load_files": []object{{
+				"certificate": d.path("server.crt"), "key": d.path("server.key"),
+			}}}},
+			"http": object{
+				"grace_period": "1s",
+				"servers":      object{"dev": devServer(at.listen)},
+			},
+		},
+	})
+}
+
+// devServer serves HTTP/1.1 and HTTP/2 over TLS 1.2 with AEAD ciphers, or 1.3.
+func devServer(listen string) object {
+	host, _, _ := net.SplitHostPort(listen)
+	return object{
+		"listen":          []string{listen},
+		"protocols":       []string{"h1", "h2"},
+		"automatic_https": object{"disable": true},
+		"routes":          []object{{"handle": []object{{"handler": "payments_gateway"}}}},
+		"tls_connection_policies": []object{{
+			"protocol_min": "tls1.2",
+			"cipher_suites": []string{
+				"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+				"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+			},
+			"default_sni": "localhost", "fallback_sni": host,
+		}},
+	}
+}
