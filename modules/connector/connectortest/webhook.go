@@ -93,9 +93,8 @@ func checkEvent(e connector.Event) []string {
 	if e.Of != payment.KindAuthorize && e.Of != payment.KindRefund {
 		bad = append(bad, fmt.Sprintf("of is %q, want authorize or refund", e.Of))
 	}
-	switch e.Result.State {
-	case connector.StepDone, connector.NotFound, connector.Rejected:
-		bad = append(bad, fmt.Sprintf("a webhook cannot tell %s", e.Result.State))
+	if s := e.Result.State; s == connector.StepDone || s == connector.NotFound || s == connector.Rejected {
+		bad = append(bad, fmt.Sprintf("a webhook cannot tell %s", s))
 	}
 	if e.Reference == "" && e.PSPReference == "" && e.ChargePSPReference == "" {
 		bad = append(bad, "names nothing")

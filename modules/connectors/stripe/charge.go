@@ -34,7 +34,10 @@ func (c *stripeCharge) totals() (connector.Charge, error) {
 		}
 	}
 	ch.Authorized = max(ch.Authorized, ch.Captured)
-	ch.Released = *c.Captured || c.Refunded
+	// A captured charge of which a part is left may still take more captures,
+	// until Stripe shows that part as refunded.
+	rest := amount.Minor - captured.Minor
+	ch.Released = c.Refunded || (*c.Captured && refunded.Minor >= rest)
 	ch.Refunded = refundedOf(amount.Minor, captured.Minor, refunded.Minor, *c.Captured)
 	return ch, nil
 }

@@ -76,8 +76,11 @@ func turnedAway(f *payment.Failure) connector.Result {
 }
 
 // decodeDecline reads a refusal for good. That of an authorization bears its
-// PaymentIntent, which may still be open.
+// PaymentIntent, which may still be open. A query is never declined.
 func decodeDecline(c connector.Call, e *apiError) (connector.Result, error) {
+	if c.Op.Kind() == payment.KindSync {
+		return connector.Result{}, errors.New("a query was declined")
+	}
 	r := connector.Result{State: connector.Declined, Failure: e.failure(payment.CardDeclined)}
 	op, authorize := c.Op.(payment.Authorize)
 	if !authorize || e.PaymentIntent == nil {
