@@ -246,7 +246,7 @@ func failed(call connector.Call, a *answer) (connector.Result, error) {
 	case name == "TRADE_NOT_EXIST" && kind == payment.KindSync:
 		return connector.Result{State: connector.NotFound}, nil
 	case name == "TRADE_NOT_EXIST" && kind == payment.KindVoid:
-		return connector.Result{State: connector.Pending}, nil // see unseen
+		return connector.Result{State: connector.Pending}, nil // not seen yet, or never: see voided
 	case name == "TRADE_NOT_EXIST" && kind == payment.KindRefund:
 		return connector.Result{State: connector.Rejected, Failure: failure(payment.PSPRejectedRequest, a)}, nil
 	case name == "PAYMENT_AUTH_CODE_INVALID" && !call.Sent.IsZero():

@@ -12,10 +12,7 @@ import (
 
 // done reads an answer with code 10000. It must say what it is about.
 func done(call connector.Call, method string, a *answer) (connector.Result, error) {
-	if method == methodRefundQuery {
-		return refundStands(call.Op.(payment.Sync), a) //nolint:forcetypeassert // answers has seen to it
-	}
-	if a.OutTradeNo == "" {
+	if a.OutTradeNo == "" && method != methodRefundQuery { // which says nothing where it found nothing
 		return connector.Result{}, errors.New("answer does not say which out_trade_no it is about")
 	}
 	switch op := call.Op.(type) {
@@ -26,6 +23,9 @@ func done(call connector.Call, method string, a *answer) (connector.Result, erro
 	case payment.GiveBack:
 		return refunded(op, a)
 	case payment.Sync:
+		if method == methodRefundQuery {
+			return refundStands(op, a)
+		}
 		return stands(op, a)
 	}
 	return connector.Result{}, fmt.Errorf("%s has no answer", call.Op.Kind())
@@ -90,7 +90,8 @@ func voided(method string, a *answer) (connector.Result, error) {
 	return connector.Result{}, fmt.Errorf("action is %.16q", a.Action)
 }
 
-// refunded reads the answer to a refund. fund_change N answers a repeat, and
+// refunded reads the answer to a refund. Alipay has no name of its own for one:
+// it goes by the charge's, where we know that already. fund_change N answers a repeat, and
 // does not tell how the first send ended: a query does.
 func refunded(op payment.GiveBack, a *answer) (connector.Result, error) {
 	total, err := amount("refund_fee", a.RefundFee)
@@ -102,7 +103,7 @@ func refunded(op payment.GiveBack, a *answer) (connector.Result, error) {
 	case total.Minor > op.Charge.Amount.Minor:
 		return connector.Result{}, errors.New("refund_fee is more than the charge")
 	}
-	r := connector.Result{State: connector.Pending, PSPReference: a.TradeNo}
+	r := connector.Result{State: connector.Pending, PSPReference: op.Charge.PSPReference}
 	r.Charge = paid(a.TradeNo, a.OutTradeNo, op.Charge.Amount, total.Minor)
 	switch a.FundChange {
 	case "N":
@@ -134,7 +135,7 @@ func refundStands(op payment.Sync, a *answer) (connector.Result, error) {
 	if err != nil {
 		return connector.Result{}, err
 	}
-	return connector.Result{State: connector.Succeeded, PSPReference: a.TradeNo, Amount: sum}, nil
+	return connector.Result{State: connector.Succeeded, PSPReference: op.Charge.PSPReference, Amount: sum}, nil
 }
 
 // stands reads the answer to the query for a trade.
@@ -159,10 +160,10 @@ func stands(op payment.Sync, a *answer) (connector.Result, error) {
 		r.State = connector.Succeeded
 		r.Charge = paid(a.TradeNo, a.OutTradeNo, total, min(op.Charge.Refunded, total.Minor))
 	case "TRADE_CLOSED":
-		switch everPaid, err := everPaid(a); {
+		switch was, err := everPaid(a); {
 		case err != nil:
 			return connector.Result{}, err
-		case !everPaid:
+		case !was:
 			r.State = connector.Canceled
 		case op.Of == payment.KindVoid && op.Charge.Captured == 0:
 			// Paid without our knowledge and given back: the void was done.
