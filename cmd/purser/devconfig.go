@@ -31,7 +31,7 @@ func devConfig(d *devData, at devAddresses, verbose bool) ([]byte, error) {
 	}
 	return json.Marshal(object{
 		"admin":   object{"listen": at.admin, "config": object{"persist": false}},
-		"logging": object{"logs": object{"default": object{"level": level, "encoder": object{"format": "console"}}}},
+		"logging": object{"logs": object{"default": object{"level": level, "encoder": object{"format": "console", "level_format": "upper"}}}},
 		"storage": object{"module": "file_system", "root": d.path(folderCaddy)},
 		"apps": object{
 			"payments": object{

@@ -10,14 +10,14 @@ import (
 // order. tag makes the idempotency keys of this start differ from those of the
 // last one.
 func devLines(w io.Writer, info devInfo, tag string) error {
-	curl := fmt.Sprintf("curl -sS --cacert %s -H 'Authorization: Bearer %s'", shellQuote(info.CA), info.Key)
+	curl := fmt.Sprintf("curl -sS -w '\\n' --cacert %s -H 'Authorization: Bearer %s'", shellQuote(info.CA), info.Key)
 	post := func(path, key, body string) string {
 		return fmt.Sprintf("%s -H 'Content-Type: application/json' -H 'Idempotency-Key: %s-%s' -d '%s' \"%s%s\"",
 			curl, tag, key, body, info.URL, path)
 	}
 	card := func(number, capture string) string {
-		return `{"amount":1999,"currency":"EUR","capture_method":"` + capture + `","payment_method":{"type":"card","number":"` +
-			number + `","exp_month":12,"exp_year":2034,"cvc":"123"}}`
+		return `{"amount":1999,"currency":"EUR","capture_method":"` + capture + `","payment_method":{"type":"card","card":{"number":"` +
+			number + `","exp_month":12,"exp_year":2034,"cvc":"123"}}}`
 	}
 	const keepID = ` | tee /dev/stderr | sed -n 's/.*"id":"\(pay_[0-9a-z]*\)".*/\1/p'`
 	create := post("/v1/payments", "create", card("4242424242424242", "manual"))
@@ -28,9 +28,9 @@ func devLines(w io.Writer, info devInfo, tag string) error {
 		{"create it once more with the same key: the first answer again, and no second charge", strings.Replace(create, "curl -sS", "curl -sSi", 1)},
 		{"a card that is declined", post("/v1/payments", "decline", card("4000000000009995", "automatic"))},
 		{"Alipay, the payer scans a code", post("/v1/payments", "qr",
-			`{"amount":1000,"currency":"CNY","payment_method":{"type":"alipay","flow":"qr"}}`)},
+			`{"amount":1000,"currency":"CNY","payment_method":{"type":"alipay","alipay":{"flow":"qr"}}}`)},
 		{"Alipay, the till scans the payer's code", post("/v1/payments", "barcode",
-			`{"amount":1000,"currency":"CNY","channel":"in_person","payment_method":{"type":"alipay","flow":"barcode","auth_code":"286666666666666666"}}`)},
+			`{"amount":1000,"currency":"CNY","channel":"in_person","payment_method":{"type":"alipay","alipay":{"flow":"barcode","auth_code":"286666666666666666"}}}`)},
 	}
 	for _, l := range lines {
 		if _, err := fmt.Fprintf(w, "# %s\n%s\n\n", l.about, l.command); err != nil {

@@ -16,6 +16,9 @@ func (a *App) issuer() *access.Issuer {
 	return &access.Issuer{Pepper: a.pepper, Random: rand.Reader, IDs: a.ground.ids, Now: time.Now}
 }
 
+// now is the time as records keep it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
 func listMerchants(c call) error {
 	merchants := []access.Merchant{}
 	err := c.ground.store.View(c.r.Context(), func(r store.Reader) error {
@@ -93,7 +96,7 @@ func createKey(c call) error {
 	if err := c.read(&in); err != nil {
 		return err
 	}
-	expires, err := expiry(in.ExpiresIn, in.ExpiresAt, time.Now())
+	expires, err := expiry(in.ExpiresIn, in.ExpiresAt, now())
 	if err != nil {
 		return err
 	}
@@ -121,7 +124,7 @@ func issued(k access.Key, text string) issuedKey {
 }
 
 // expiry reads the two ways to say when a key ends; zero = never.
-func expiry(in, at string, now time.Time) (time.Time, error) {
+func expiry(in, at string, from time.Time) (time.Time, error) {
 	switch {
 	case in != "" && at != "":
 		return time.Time{}, fmt.Errorf("%w: expires_in and expires_at exclude each other", errRequest)
@@ -130,7 +133,7 @@ func expiry(in, at string, now time.Time) (time.Time, error) {
 		if err != nil || d <= 0 {
 			return time.Time{}, fmt.Errorf("%w: expires_in %.40q is not a duration, such as 720h", errRequest, in)
 		}
-		return now.Add(d), nil
+		return from.Add(d), nil
 	case at != "":
 		t, err := time.Parse(time.RFC3339, at)
 		if err != nil {
@@ -188,7 +191,7 @@ func revokeKey(c call) error {
 		if err != nil {
 			return fmt.Errorf("key %.40s: %w", id, err)
 		}
-		key = access.RevokeKey(old, time.Now())
+		key = access.RevokeKey(old, now())
 		return tx.PutAPIKey(key)
 	})
 	c.audit("keys.revoke", id, err)

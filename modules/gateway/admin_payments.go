@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,10 +75,28 @@ func paymentQuery(r *http.Request) (store.PaymentQuery, error) {
 			return q, fmt.Errorf("%w: %s %.40q", errRequest, name, value)
 		}
 	}
-	if q.Limit < 1 || q.Limit > store.MaxPage {
-		return q, fmt.Errorf("%w: limit is 1 … %d", errRequest, store.MaxPage)
+	return q, checkQuery(q)
+}
+
+// checkQuery refuses filters that could never match: an empty list would look
+// like good news.
+func checkQuery(q store.PaymentQuery) error {
+	outcomes := []payment.Outcome{"", payment.Known, payment.Unknown, payment.Conflicted}
+	modes := []payment.Mode{"", payment.Test, payment.Live}
+	switch {
+	case q.Limit < 1 || q.Limit > store.MaxPage:
+		return fmt.Errorf("%w: limit is 1 … %d", errRequest, store.MaxPage)
+	case !slices.Contains(outcomes, q.Outcome):
+		return fmt.Errorf("%w: there is no outcome %.40q", errRequest, string(q.Outcome))
+	case !slices.Contains(modes, q.Mode):
+		return fmt.Errorf("%w: there is no mode %.40q", errRequest, string(q.Mode))
+	case q.Status != "" && !slices.Contains(payment.Statuses, q.Status):
+		return fmt.Errorf("%w: there is no status %.40q", errRequest, string(q.Status))
+	case q.Merchant != "" && !payment.IsID(payment.PrefixMerchant, q.Merchant):
+		return fmt.Errorf("%w: %.40q is no merchant's id", errRequest, q.Merchant)
+	default:
+		return nil
 	}
-	return q, nil
 }
 
 func getPayment(c call) error {
@@ -159,19 +178,10 @@ const (
 func listAccounts(c call) error {
 	data := []accountState{}
 	err := c.ground.store.View(c.r.Context(), func(r store.Reader) error {
-		rows, err := r.Unresolved()
-		if err != nil {
-			return err
-		}
 		for _, name := range sorted(c.accounts) {
 			state, err := c.accountState(r, name)
 			if err != nil {
 				return err
-			}
-			for _, row := range rows {
-				if row.Account == name {
-					state.Unresolved, state.OldestUnresolved = row.Count, &row.Oldest
-				}
 			}
 			data = append(data, state)
 		}
@@ -197,6 +207,15 @@ func (a *App) accountState(r store.Reader, name string) (accountState, error) {
 		s.State = accountRetired
 	case off:
 		s.State = accountDisabled
+	}
+	rows, err := r.Unresolved()
+	if err != nil {
+		return accountState{}, err
+	}
+	for _, row := range rows {
+		if row.Account == name {
+			s.Unresolved, s.OldestUnresolved = row.Count, &row.Oldest
+		}
 	}
 	return s, nil
 }

@@ -179,7 +179,7 @@ func (a *App) open(ctx context.Context) error {
 	exchange := transport.New(transport.Config{
 		Tripper:  func(x *connector.Account) (http.RoundTripper, error) { return clients[x.Name], nil },
 		Version:  version(),
-		Observer: observer{counters, a.log},
+		Observer: observer{counters},
 	})
 	a.engine = engine.New(engine.Config{
 		Store: a.ground.store, Accounts: a.accounts, Exchange: exchange, Plan: a.router, Pepper: a.pepper,

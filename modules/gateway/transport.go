@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -121,22 +120,13 @@ func openTripper(account *connector.Account, o transport.HTTPOptions) (tripperKe
 	return key, value.(*tripper).RoundTripper, nil
 }
 
-// observer counts and logs exchanges.
-type observer struct {
-	meter *meter
-	log   *slog.Logger
-}
+// observer counts exchanges. The engine logs those that end in doubt.
+type observer struct{ meter *meter }
 
-// ObserveExchange hears of one exchange. Those that end in doubt are logged: an
-// operator wants to see them before a customer calls.
+// ObserveExchange hears of one exchange.
 func (o observer) ObserveExchange(x transport.Observation) {
 	o.meter.calls.WithLabelValues(x.Account, string(x.Kind), x.Outcome.String()).Inc()
 	if x.Outcome != connector.NotSent {
 		o.meter.seconds.WithLabelValues(x.Account, string(x.Kind)).Observe(x.Took.Seconds())
-	}
-	if x.Outcome != connector.Answered {
-		o.log.Warn("exchange with a PSP failed", slog.String("account", x.Account), slog.String("operation", string(x.Kind)),
-			slog.String("step", x.Step), slog.String("outcome", x.Outcome.String()), slog.Int("sends", x.Sends),
-			slog.Duration("took", x.Took), slog.Any("error", x.Err))
 	}
 }

@@ -1,0 +1,170 @@
+package gateway_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	_ "github.com/purser-pay/purser/modules/connectors/alipay"
+	_ "github.com/purser-pay/purser/modules/connectors/stripe"
+	"github.com/purser-pay/purser/modules/gateway"
+)
+
+var update = flag.Bool("update", false, "write the golden JSON anew")
+
+// adapt turns a Caddyfile into JSON, indented.
+func adapt(t testing.TB, text string) (string, error) {
+	t.Helper()
+	got, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "/etc/purser/Caddyfile"})
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, got, "", "\t"); err != nil {
+		t.Fatalf("adapted JSON: %v", err)
+	}
+	return b.String(), nil
+}
+
+func TestAdapt(t *testing.T) {
+	files, err := filepath.Glob("testdata/adapt_*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			a, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := adapt(t, string(a.Files[0].Data))
+			if err != nil {
+				t.Fatalf("adapt: %v", err)
+			}
+			if *update {
+				a.Files = append(a.Files[:1], txtar.File{Name: "want.json", Data: []byte(got + "\n")})
+				if err := os.WriteFile(file, txtar.Format(a), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(strings.TrimSpace(string(a.Files[1].Data)), got); diff != "" {
+				t.Errorf("adapted JSON (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// head begins a block that is right: what a case adds stands from line 6 on.
+const head = `{
+	payments {
+		store sqlite purser.db
+		pepper {file.pepper}
+		seal_key {env.SEAL_KEY}
+`
+
+func TestAdaptRefuses(t *testing.T) {
+	const credentials = "\nsecret_key {env.A}\nwebhook_secret {env.B}\n"
+	account := func(lines string) string {
+		return head + "account a stripe {\n" + lines + credentials + "}\n}\n}\n"
+	}
+	tests := []struct {
+		name, text string
+		want       string // part of the error
+		line       string
+	}{
+		{"no store", "{\npayments {\npepper {env.A}\nseal_key {env.B}\n}\n}", "store is missing", "Caddyfile:2"},
+		{"no pepper", "{\npayments {\nstore sqlite a.db\nseal_key {env.B}\n}\n}", "pepper is missing", "Caddyfile:2"},
+		{"no seal key", "{\npayments {\nstore sqlite a.db\npepper {env.B}\n}\n}", "seal_key is missing", "Caddyfile:2"},
+		{"argument", "{\npayments now {\n}\n}", "wrong argument count", "Caddyfile:2"},
+		{"twice", "{\npayments {\nstore sqlite a.db\npepper {env.A}\nseal_key {env.B}\n}\npayments {\n}\n}", "payments is given twice", "Caddyfile:7"},
+		{"store twice", head + "store sqlite b.db\n}\n}", "store is given twice; first at line 3", "Caddyfile:6"},
+		{"postgres", "{\npayments {\nstore postgres {env.DSN}\n}\n}", "store postgres is not built yet", "Caddyfile:3"},
+		{"unknown store", "{\npayments {\nstore oracle x\n}\n}", `there is no store "oracle"`, "Caddyfile:3"},
+		{"store without file", "{\npayments {\nstore sqlite\n}\n}", "takes one file", "Caddyfile:3"},
+		{"bare pepper", "{\npayments {\npepper c2VjcmV0\n}\n}", "by reference", "Caddyfile:3"},
+		{"unknown option", head + "frobnicate 3\n}\n}", `no option "frobnicate"`, "Caddyfile:6"},
+		{"shared", head + "shared redis {env.REDIS}\n}\n}", "shared is not built yet", "Caddyfile:6"},
+		{"policies", head + "policies policies\n}\n}", "policies is not built yet", "Caddyfile:6"},
+		{"jwt", head + "jwt https://idp.example {\n}\n}\n}", "jwt is not built yet", "Caddyfile:6"},
+		{"rate limit", head + "rate_limit key 1000/1s\n}\n}", "rate_limit is not built yet", "Caddyfile:6"},
+		{"webhooks", head + "webhooks {\n}\n}\n}", "webhooks is not built yet", "Caddyfile:6"},
+		{"account without connector", head + "account a\n}\n}", "a name and a connector", "Caddyfile:6"},
+		{"unknown connector", head + "account a strype {\n}\n}\n}", `no connector "strype"; there are alipay, stripe`, "Caddyfile:6"},
+		{"account twice", head + "account a stripe {\nmode test" + credentials + "}\naccount a stripe {\n}\n}\n}", "account a is given twice", "Caddyfile:11"},
+		{"bad account name", head + "account A/b stripe {\nmode test" + credentials + "}\n}\n}", "is not of the form", "Caddyfile:6"},
+		{"unknown field", account("mode test\ncolour red"), `account a has no field "colour"`, "Caddyfile:8"},
+		{"field twice", account("mode test\nmode live"), "mode is given twice; first at line 7", "Caddyfile:8"},
+		{"credential missing", head + "account a stripe {\nmode test\nsecret_key {env.A}\n}\n}\n}", "webhook_secret is missing", "Caddyfile:6"},
+		{"bare credential", head + "account a stripe {\nmode test\nsecret_key sk_test_canary\n}\n}\n}", "by reference", "Caddyfile:8"},
+		{"mode missing", account(""), "mode is missing", "Caddyfile:6"},
+		{"mode unknown", account("mode production"), `mode "production"`, "Caddyfile:7"},
+		{"everyone in live", account("mode live\nmerchants *"), "merchants * is for mode test alone", "Caddyfile:8"},
+		{"nobody in live", account("mode live"), "merchants is missing", "Caddyfile:6"},
+		{"bad merchant", account("mode test\nmerchants acme"), `"acme" is no merchant's id`, "Caddyfile:8"},
+		{"merchants without value", account("mode test\nmerchants"), "merchants needs a value", "Caddyfile:8"},
+		{"bad priority", account("mode test\npriority first"), "priority", "Caddyfile:8"},
+		{"bad duration", account("mode test\ntimeout soon"), `"soon" is not a duration`, "Caddyfile:8"},
+		{"timeout too long", account("mode test\ntimeout 1h"), "timeout 1h0m0s is not", "Caddyfile:8"},
+		{"timeout without value", account("mode test\ntimeout"), "timeout takes one value", "Caddyfile:8"},
+		{"negative not_found_after", account("mode test\nnot_found_after -3s"), "not_found_after -3s", "Caddyfile:8"},
+		{"plain http", account("mode test\nbase_url http://psp.example"), "loopback", "Caddyfile:8"},
+		{"plain http in live", account("mode live\nmerchants mer_00000000000000000000000000\nbase_url http://127.0.0.1:1"), "https alone", "Caddyfile:9"},
+		{"base_url with a query", account("mode test\nbase_url https://psp.example?a=b"), "scheme, host and path", "Caddyfile:8"},
+		{"base_url of another scheme", account("mode test\nbase_url ftp://psp.example"), "is not https", "Caddyfile:8"},
+		{"unknown transport option", account("mode test\ntransport {\nspeed fast\n}"), `transport has no field "speed"`, "Caddyfile:9"},
+		{"transport twice", account("mode test\ntransport {\n}\ntransport {\n}"), "transport is given twice", "Caddyfile:10"},
+		{"connector's raw JSON", account("mode test\nconnector x"), `no field "connector"`, "Caddyfile:8"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := adapt(t, tt.text)
+			if err == nil {
+				t.Fatalf("adapted to %s, want the error %q", got, tt.want)
+			}
+			if !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), tt.line) {
+				t.Errorf("error %q, want %q at %s", err, tt.want, tt.line)
+			}
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("error %q shows the secret", err)
+			}
+		})
+	}
+}
+
+// FuzzCaddyfile looks for blocks that crash the parser, and for accepted ones
+// that do not come back from JSON as they went in.
+func FuzzCaddyfile(f *testing.F) {
+	f.Add(head + "account a stripe {\nmode test\nsecret_key {env.A}\nwebhook_secret {env.B}\ntransport {\nversions 1.1 2\n}\n}\n}\n}")
+	f.Add("payments {\nstore sqlite\n}")
+	f.Fuzz(func(t *testing.T, text string) {
+		d := caddyfile.NewTestDispenser(text)
+		app := new(gateway.App)
+		if app.UnmarshalCaddyfile(d) != nil {
+			return
+		}
+		b, err := json.Marshal(app)
+		if err != nil {
+			t.Fatalf("marshal an accepted block: %v", err)
+		}
+		again := new(gateway.App)
+		if err := json.Unmarshal(b, again); err != nil {
+			t.Fatalf("read %s back: %v", b, err)
+		}
+		c, err := json.Marshal(again)
+		if err != nil || !bytes.Equal(b, c) {
+			t.Errorf("came back as %s (%v), want %s", c, err, b)
+		}
+	})
+}
