@@ -1,9 +1,9 @@
 package sqlite
 
 import (
-	"encoding/json"
 	"fmt"
 
+	jsonv1 "github.com/go-json-experiment/json/v1" // reads in half the time of encoding/json, and the same
 	"github.com/ncruces/go-sqlite3"
 
 	"github.com/purser-pay/purser/modules/payment"
@@ -80,7 +80,7 @@ func onePayment(b *binder) (payment.Payment, error) {
 
 // scanPayment reads data and version, which stand at column n and n+1.
 func scanPayment(s *sqlite3.Stmt, n int) (p payment.Payment, err error) {
-	if err := json.Unmarshal(s.ColumnRawText(n), &p); err != nil {
+	if err := jsonv1.Unmarshal(s.ColumnRawText(n), &p); err != nil {
 		return payment.Payment{}, fmt.Errorf("sqlite: stored payment: %w", err)
 	}
 	p.Version = s.ColumnInt64(n + 1)

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,9 @@ type Config struct {
 
 	// vfs names the file system that tests put under SQLite; "" is the real one.
 	vfs string
+	// lax is a weaker level of synchronous, with which tests show that they
+	// would notice it; "" is full.
+	lax string
 }
 
 // Store is a [store.Store] in one file. It is safe for concurrent use by one
@@ -105,6 +109,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return fault("connect", err)
 	}
 	s.write = newWriter(s, w)
+	if err := w.db.Exec("SELECT 1 FROM sqlite_schema"); err != nil { // until it has read, it holds nothing
+		return fault("connect", err)
+	}
 	if err := migrate(ctx, s.uri(readerCache, false)); err != nil {
 		return fault("migrate", err)
 	}
@@ -145,10 +152,14 @@ func private(paths ...string) error {
 
 // uri tells SQLite what every connection has in common.
 func (s *Store) uri(cache int, readOnly bool) string {
+	synchronous := "full" // in WAL mode, anything less loses the last commits with the power
+	if s.cfg.lax != "" {
+		synchronous = s.cfg.lax
+	}
 	q := url.Values{"_pragma": {
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(wal)",
-		"synchronous(full)", // in WAL mode, anything less may lose the last commits with the power
+		"synchronous(" + synchronous + ")",
 		"foreign_keys(on)",
 		"temp_store(memory)", // else each savepoint of a large batch costs a file
 		fmt.Sprintf("cache_size(-%d)", cache),
@@ -162,7 +173,8 @@ func (s *Store) uri(cache int, readOnly bool) string {
 	if s.cfg.vfs != "" {
 		q.Set("vfs", s.cfg.vfs)
 	}
-	u := url.URL{Scheme: "file", Path: filepath.ToSlash(s.cfg.Path), OmitHost: true, RawQuery: q.Encode()}
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(s.cfg.Path), OmitHost: true}
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // SQLite takes a plus for a plus
 	return u.String()
 }
 

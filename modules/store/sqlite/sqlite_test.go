@@ -35,3 +35,9 @@ func open(t testing.TB, cfg Config) *Store {
 	})
 	return s
 }
+
+func BenchmarkPay(b *testing.B) {
+	storetest.Benchmark(b, func(t testing.TB) store.Store {
+		return open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})
+	})
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/ncruces/go-sqlite3"
@@ -15,64 +17,66 @@ import (
 // first of them waits for the last.
 const maxBatch = 256
 
-// errAborted tells the writer that fn did not return: it panicked, or ended its
-// goroutine. The caller's own stack carries on with that.
-var errAborted = errors.New("update aborted")
-
-// update is one caller of Update on its way through the writer. The caller runs
-// its own fn, in its own goroutine, when it gets the turn: so a panic unwinds
-// the stack that it belongs to, and the writer never runs foreign code.
+// update is one call of Update on its way through the writer.
 type update struct {
+	fn    func(store.Tx) error
 	phase atomic.Int32
-	turn  chan *tx   // writer → caller: run
-	ran   chan error // caller → writer: what fn said
-	done  chan error // writer → caller: what became of it
+	done  chan error // what became of it
+	// How fn ended where it did not return: by a panic, or by ending its
+	// goroutine, as a test's FailNow does.
+	panicked any
+	exited   bool
 }
 
 // The phases of an update.
 const (
 	waiting int32 = iota
-	started       // the writer gave it the turn
-	left          // its caller went away before that
+	started       // fn runs, or has run
+	left          // the caller went away before that
 )
 
-// writer owns the one connection that writes.
+// writer owns the one connection that writes, and runs every fn in its own
+// goroutine: to hand the connection to the callers and back would cost two
+// switches inside the transaction that everybody waits for.
 type writer struct {
 	s       *Store
 	conn    *conn
 	queue   chan *update
 	done    chan struct{} // closed when the queue is closed and empty
 	running bool
+	now     *update   // whose fn runs
+	held    []*update // ran well, and waiting for the commit
 }
 
 func newWriter(s *Store, c *conn) *writer {
 	return &writer{s: s, conn: c, queue: make(chan *update, maxBatch), done: make(chan struct{})}
 }
 
-// Update implements [store.Store]. A caller whose ctx ends before its turn goes
-// away and nothing happens; from then on fn runs to its end and the commit is
-// waited for. fn may not call a method of the store itself: it is the writer.
+// Update implements [store.Store]. A caller whose ctx ends before its fn starts
+// goes away and nothing happens; from then on fn runs to its end and the commit
+// is waited for. fn may not call a method of the store itself: it runs in the
+// writer. A panic of fn goes on in the caller.
 func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
-	u := &update{turn: make(chan *tx, 1), ran: make(chan error, 1), done: make(chan error, 1)}
+	u := &update{fn: fn, done: make(chan error, 1)}
 	if err := s.submit(ctx, u); err != nil {
 		return err
 	}
+	var err error
 	select {
-	case t := <-u.turn:
-		return u.run(t, fn)
-	case err := <-u.done:
-		return err
+	case err = <-u.done:
 	case <-ctx.Done():
+		if u.phase.CompareAndSwap(waiting, left) {
+			return ctx.Err()
+		}
+		err = <-u.done // the writer was faster
 	}
-	if u.phase.CompareAndSwap(waiting, left) {
-		return ctx.Err()
+	if u.panicked != nil {
+		panic(u.panicked)
 	}
-	select { // the writer was faster
-	case t := <-u.turn:
-		return u.run(t, fn)
-	case err := <-u.done:
-		return err
+	if u.exited {
+		runtime.Goexit()
 	}
+	return err
 }
 
 func (s *Store) submit(ctx context.Context, u *update) error {
@@ -92,38 +96,32 @@ func (s *Store) submit(ctx context.Context, u *update) error {
 	}
 }
 
-func (u *update) run(t *tx, fn func(store.Tx) error) error {
-	err := errAborted
-	defer func() {
-		if errors.Is(err, errAborted) {
-			t.c = nil
-			u.ran <- errAborted
-		}
-	}()
-	err = fn(t)
-	if err == nil {
-		err = t.failed // fn must not talk a failed write away
-	}
-	t.c = nil // a transaction that outlives its update fails loudly
-	u.ran <- err
-	return <-u.done
-}
-
-// run commits batches until the queue is closed and empty.
+// run commits batches until the queue is closed and empty. If an fn ends this
+// goroutine, another one carries on.
 func (w *writer) run() {
-	defer close(w.done)
+	finished := false
+	defer func() {
+		if finished {
+			close(w.done)
+			return
+		}
+		w.now.exited = true
+		w.now.done <- errAborted
+		w.abandon(errAborted)
+		go w.run()
+	}()
 	for u := range w.queue {
 		w.batch(u)
 		w.checkpoint()
 	}
+	finished = true
 }
 
 // batch runs u, and whatever has queued up by the time that it is done, and
 // commits them together.
 func (w *writer) batch(u *update) {
-	var held []*update // ran well, and waiting for the commit
 	for n := 1; ; n++ {
-		held = w.turn(u, held)
+		w.turn(u)
 		if n == maxBatch {
 			break
 		}
@@ -136,27 +134,42 @@ func (w *writer) batch(u *update) {
 			break
 		}
 	}
-	if len(held) == 0 {
-		return
-	}
-	err := w.commit()
-	for _, u := range held {
-		u.done <- err
+	if len(w.held) > 0 {
+		w.answer(w.commit())
 	}
 }
 
-// turn lets one update run and adds it to those that wait for the commit. The
-// first one needs no savepoint: if it fails, there is nothing else to keep.
-func (w *writer) turn(u *update, held []*update) []*update {
-	if !u.phase.CompareAndSwap(waiting, started) {
-		return held
-	}
-	if err := w.open(len(held) > 0); err != nil {
+// answer tells those who wait for the commit what became of it.
+func (w *writer) answer(err error) {
+	for i, u := range w.held {
 		u.done <- err
-		return w.survivors(held, err)
+		w.held[i] = nil
 	}
-	u.turn <- &tx{reader: reader{w.conn}}
-	failed := <-u.ran
+	w.held = w.held[:0]
+}
+
+// abandon gives up the whole batch: the transaction cannot be trusted.
+func (w *writer) abandon(cause error) {
+	err := errors.Join(fault("batch", cause), w.conn.end())
+	if !errors.Is(err, store.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	w.answer(err)
+}
+
+// turn lets one update run and holds it for the commit. The first one needs no
+// savepoint: if it fails, there is nothing else to keep.
+func (w *writer) turn(u *update) {
+	if !u.phase.CompareAndSwap(waiting, started) {
+		return
+	}
+	first := len(w.held) == 0
+	if err := w.open(!first); err != nil {
+		u.done <- err
+		w.abandon(err)
+		return
+	}
+	failed := w.call(u)
 	var err error
 	switch {
 	case w.conn.db.GetAutocommit():
@@ -166,11 +179,11 @@ func (w *writer) turn(u *update, held []*update) []*update {
 		if failed == nil {
 			failed = err
 		}
-	case failed != nil && len(held) == 0:
+	case failed != nil && first:
 		err = w.conn.end()
 	case failed != nil:
 		err = errors.Join(w.conn.exec(qRollbackTo), w.conn.exec(qRelease))
-	case len(held) > 0:
+	case !first:
 		if err = w.conn.exec(qRelease); err != nil {
 			failed = fault("release", err)
 		}
@@ -178,12 +191,32 @@ func (w *writer) turn(u *update, held []*update) []*update {
 	if failed != nil {
 		u.done <- failed
 	} else {
-		held = append(held, u)
+		w.held = append(w.held, u)
 	}
 	if err != nil {
-		return w.survivors(held, err)
+		w.abandon(err)
 	}
-	return held
+}
+
+// errAborted tells that an fn did not return.
+var errAborted = errors.New("update aborted")
+
+// call runs an fn and survives its panic.
+func (w *writer) call(u *update) (err error) {
+	t := &tx{reader: reader{w.conn}}
+	w.now = u
+	defer func() {
+		t.c = nil // a transaction that outlives its update fails loudly
+		if p := recover(); p != nil {
+			// The caller panics again, but its stack does not show where.
+			w.s.cfg.Log.Error("update panicked", "panic", p, "stack", string(debug.Stack()))
+			u.panicked, err = p, errAborted
+		}
+	}()
+	if err := u.fn(t); err != nil {
+		return err
+	}
+	return t.failed // fn must not talk a failed write away
 }
 
 // open begins a transaction, or a savepoint within the one that is open.
@@ -200,18 +233,6 @@ func (w *writer) open(within bool) error {
 		}
 	}
 	return fault("begin", w.conn.exec(qBeginImmediate))
-}
-
-// survivors gives up the whole batch: the transaction cannot be trusted.
-func (w *writer) survivors(held []*update, cause error) []*update {
-	err := errors.Join(fault("batch", cause), w.conn.end())
-	if !errors.Is(err, store.ErrUnavailable) {
-		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-	}
-	for _, u := range held {
-		u.done <- err
-	}
-	return held[:0]
 }
 
 // commit makes the batch durable. An error that comes before the commit record
