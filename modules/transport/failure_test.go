@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -112,10 +113,11 @@ func check(t *testing.T, f *fakeConnector, call connector.Call, script []string,
 		base = "https://" + psp.ln.Addr().String()
 	}
 	h := newHarness(t, f, base, psp.dial)
-	if script[0] == "slow" || script[0] == "dial timeout" {
-		h.account.Timeout = 50 * time.Millisecond
-	}
-	x := h.do(call)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	psp.stuck = cancel // time is up when the PSP has fallen silent
+	call.BaseURL = base
+	x := h.Exchange(ctx, h.account, call)
 	if got := (want{psp.reached.Load(), x.Outcome}); got != w {
 		t.Errorf("got %+v, want %+v (%v)", got, w, x.Err)
 	}

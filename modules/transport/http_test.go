@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"io"
 	"log"
@@ -65,6 +66,28 @@ func TestTLS(t *testing.T) {
 					t.Errorf("got %v, want %v", proto.Load(), want)
 				}
 			})
+		}
+	}
+}
+
+func TestClientCertificate(t *testing.T) {
+	s, ca := tlsPSP(t, func(s *httptest.Server) {
+		s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}
+	}, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "succeeded") })
+	der, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	with := HTTPOptions{RootCAFiles: []string{ca}, ClientCertificateFile: ca, ClientCertificateKeyFile: key}
+	for o, want := range map[*HTTPOptions]connector.Outcome{&with: answered, {RootCAFiles: []string{ca}}: notSent} {
+		h := newHarness(t, &fakeConnector{}, s.URL, nil)
+		h.cfg.Tripper = func(*connector.Account) (http.RoundTripper, error) { return NewTripper(*o) }
+		if x := h.do(authorize()); x.Outcome != want {
+			t.Errorf("with certificate %q: got %v (%v), want %v", o.ClientCertificateFile, x.Outcome, x.Err, want)
 		}
 	}
 }

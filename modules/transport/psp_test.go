@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,7 +91,7 @@ type psp struct {
 	script  []string
 	dials   int
 	reached atomic.Int32
-	done    chan struct{}
+	stuck   func() // called where the PSP falls silent
 	wg      sync.WaitGroup
 }
 
@@ -100,11 +101,10 @@ func newPSP(t testing.TB, script ...string) *psp {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &psp{t: t, ln: ln, next: make(chan string, 1), script: script, done: make(chan struct{})}
+	p := &psp{t: t, ln: ln, next: make(chan string, 1), script: script, stuck: func() {}}
 	p.wg.Add(1)
 	go p.serve()
 	t.Cleanup(func() {
-		close(p.done)
 		_ = ln.Close()
 		p.wg.Wait()
 	})
@@ -119,8 +119,7 @@ func (p *psp) dial(ctx context.Context, network, address string) (net.Conn, erro
 	case "refused":
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 	case "dial timeout":
-		<-ctx.Done()
-		return nil, ctx.Err()
+		return nil, &net.OpError{Op: "dial", Net: network, Err: os.ErrDeadlineExceeded}
 	case "dead": // every write fails with nothing taken
 		ours, theirs := net.Pipe()
 		_ = theirs.Close()
@@ -172,6 +171,7 @@ func (p *psp) answer(c net.Conn, what string) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+strings.Repeat("a", MaxAnswer+1))
 	case "slow":
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsucc")
+		p.stuck()
 		_, _ = c.Read(make([]byte, 1)) // until the other side gives up
 	case "html 502":
 		say(502, "", "<html>Bad Gateway")

@@ -24,7 +24,7 @@ const (
 func TestNothingSecretIsSaid(t *testing.T) {
 	basic := base64.StdEncoding.EncodeToString([]byte(canary + ":"))
 	loud := "https://user:" + canary + "@psp.example/v1?key=" + url.QueryEscape(canary) + "&q=query-part " +
-		canary + " " + cardValue + " 4242-4242-4242-4242 " + authCode + " Basic " + basic + "\r\nforged: line"
+		canary + " key=" + url.QueryEscape(canary) + " " + cardValue + " 4242-4242-4242-4242 " + authCode + " Basic " + basic + "\r\nforged: line"
 	request := func(c connector.Call) (*http.Request, error) {
 		req, err := http.NewRequest(http.MethodPost, c.BaseURL+"/v1?key="+url.QueryEscape(canary), strings.NewReader("number="+cardValue))
 		if err == nil {

@@ -59,7 +59,7 @@ func (r *run) offline() (connector.Exchange, bool) {
 	if !ok {
 		return connector.Exchange{}, false
 	}
-	result, ok, err := o.Offline(r.call)
+	result, ok, err := offline(o, r.call)
 	if err == nil && !ok {
 		return connector.Exchange{}, false
 	}
@@ -70,6 +70,11 @@ func (r *run) offline() (connector.Exchange, bool) {
 		return r.end(fmt.Errorf("answer offline: %w", err)), true
 	}
 	return connector.Exchange{Outcome: connector.Answered, Result: result}, true
+}
+
+func offline(o connector.Offline, c connector.Call) (result connector.Result, ok bool, err error) {
+	defer guard(&err)
+	return o.Offline(c)
 }
 
 // loop sends until there is an outcome, at most [MaxSends] times.
@@ -234,7 +239,7 @@ func (r *run) send(ctx context.Context, try int) outcome {
 // decode reads the answer and holds it against what was asked.
 func (r *run) decode(resp connector.Response, try int, fresh bool) outcome {
 	o := outcome{retryAfter: r.retryAfter(resp)}
-	result, err := r.account.Connector.Decode(r.call, resp)
+	result, err := decode(r.account.Connector, r.call, resp)
 	if err != nil {
 		o.unknown, o.err = true, fmt.Errorf("decode answer %d: %w", resp.StatusCode, err)
 		return o

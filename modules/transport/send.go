@@ -35,7 +35,7 @@ func (r *run) encode(ctx context.Context) (fresh bool, err error) {
 			return false, err
 		}
 	}
-	req, err := r.account.Connector.Encode(c)
+	req, err := encode(r.account.Connector, c)
 	if err != nil {
 		return fresh, fmt.Errorf("encode: %w", err)
 	}
@@ -45,6 +45,16 @@ func (r *run) encode(ctx context.Context) (fresh bool, err error) {
 	}
 	r.call, r.req = c, e
 	return fresh, nil
+}
+
+func encode(codec connector.Connector, c connector.Call) (req *http.Request, err error) {
+	defer guard(&err)
+	return codec.Encode(c)
+}
+
+func decode(codec connector.Connector, c connector.Call, r connector.Response) (result connector.Result, err error) {
+	defer guard(&err)
+	return codec.Decode(c, r)
 }
 
 // prepare checks where a connector's request goes and takes its body over.

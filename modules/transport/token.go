@@ -77,7 +77,8 @@ func (k *tokens) fetch(ctx context.Context, f *flight, t *Transport, room *room,
 	close(f.done)
 }
 
-func fetchToken(ctx context.Context, t *Transport, room *room, source connector.TokenSource, c connector.Call) (connector.Secret, time.Duration, error) {
+func fetchToken(ctx context.Context, t *Transport, room *room, source connector.TokenSource, c connector.Call) (token connector.Secret, ttl time.Duration, err error) {
+	defer guard(&err)
 	req, err := source.EncodeToken(c)
 	if err != nil {
 		return connector.Secret{}, 0, fmt.Errorf("encode: %w", err)
@@ -90,7 +91,7 @@ func fetchToken(ctx context.Context, t *Transport, room *room, source connector.
 	if a.err != nil {
 		return connector.Secret{}, 0, a.err
 	}
-	token, ttl, err := source.DecodeToken(a.response)
+	token, ttl, err = source.DecodeToken(a.response)
 	if err == nil && token.IsZero() {
 		err = errors.New("the PSP gave none")
 	}

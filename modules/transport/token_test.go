@@ -103,11 +103,14 @@ func TestRefusedTokenIsReplacedOnce(t *testing.T) {
 	}{
 		{"kept token ended early", "token-2", answered, connector.Succeeded, 2},
 		{"no token will do", "none", answered, connector.Rejected, 2},
+		{"no new token is given", "withheld", answered, connector.Rejected, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			good, fetched := "token-1", 0
 			base := httpPSP(t, func(w http.ResponseWriter, r *http.Request) {
 				switch {
+				case r.URL.Path == "/token" && good == "withheld":
+					w.WriteHeader(http.StatusServiceUnavailable)
 				case r.URL.Path == "/token":
 					fetched++
 					_, _ = fmt.Fprintf(w, "token-%d", fetched)
@@ -147,6 +150,29 @@ func TestNoTokenIsNotSent(t *testing.T) {
 	h.rooms = map[*connector.Account]*room{}
 	if x := h.do(call); x.Outcome != unknown {
 		t.Errorf("after an earlier exchange in doubt: got %v, want unknown", x.Outcome)
+	}
+}
+
+// A codec that breaks down ends its exchange, and nothing else.
+func TestPanicOfACodec(t *testing.T) {
+	psp := newPSP(t, "succeeded")
+	base := "http://" + psp.ln.Addr().String()
+	encodes := &fakeConnector{encode: func(connector.Call) (*http.Request, error) { panic(canary) }}
+	decodes := &fakeConnector{decode: func(_ connector.Call, r connector.Response) (connector.Result, error) {
+		return connector.Result{State: connector.State(r.Body[100:])}, nil
+	}}
+	for _, tt := range []struct {
+		f       *fakeConnector
+		outcome connector.Outcome
+		err     string
+	}{
+		{encodes, notSent, "encode: the connector panicked: string"},
+		{decodes, unknown, "decode answer 200: the connector panicked: runtime error: slice bounds out of range [100:9]\n" + ErrNotRepeatable.Error()},
+	} {
+		x := newHarness(t, tt.f, base, psp.dial).do(authorize())
+		if want := strings.ReplaceAll(tt.err, "\n", " "); x.Outcome != tt.outcome || x.Err.Error() != want {
+			t.Errorf("got %v, %v; want %v, %s", x.Outcome, x.Err, tt.outcome, want)
+		}
 	}
 }
 
