@@ -19,6 +19,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/purser-pay/purser/modules/gateway"
 )
 
 // devTimeout bounds the start: what takes longer will never come.
@@ -70,7 +72,7 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 	if err := loadQuietly(config); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	defer func() { err = errors.Join(err, caddy.Stop()) }()
+	defer func() { err = errors.Join(err, stopCaddy()) }()
 
 	starting, cancel := context.WithTimeout(ctx, devTimeout)
 	defer cancel()
@@ -93,6 +95,19 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// devGrace is how long requests that are under way may take at a stop.
+const devGrace = time.Second
+
+// stopCaddy ends the gateway. A request that takes too long is cut off; what it
+// was doing is durable, and the next start goes on with it.
+func stopCaddy() error {
+	ctx, cancel := context.WithTimeout(context.Background(), devGrace)
+	defer cancel()
+	err := caddy.Stop()
+	_ = gateway.Drain(ctx) // its one failure is the cutting off
+	return err
 }
 
 // stopped tells a start that failed from one that was called off.

@@ -77,9 +77,9 @@ func (*Gateway) CaddyModule() caddy.ModuleInfo {
 // ServeHTTP answers the request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	if under(r, inboxPaths) {
-		return serve(g.inbox, w, r)
+		return g.serve(g.inbox, w, r)
 	}
-	return serve(g.api, w, r)
+	return g.serve(g.api, w, r)
 }
 
 // API serves merchants alone: /v1/…, /healthz and /readyz. Other paths go to
@@ -98,7 +98,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if !under(r, apiPaths) {
 		return next.ServeHTTP(w, r)
 	}
-	return serve(a.api, w, r)
+	return a.serve(a.api, w, r)
 }
 
 // Webhooks serves PSPs and the payers whom they send back alone: /webhooks/…
@@ -117,12 +117,15 @@ func (h *Webhooks) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 	if !under(r, inboxPaths) {
 		return next.ServeHTTP(w, r)
 	}
-	return serve(h.inbox, w, r)
+	return h.serve(h.inbox, w, r)
 }
 
 // doors are the handlers of the core, on the payments app of the same
 // configuration.
-type doors struct{ api, inbox http.Handler }
+type doors struct {
+	app        *gateway.App
+	api, inbox http.Handler
+}
 
 // Provision finds the payments app and builds the doors on it.
 func (d *doors) Provision(ctx caddy.Context) error {
@@ -141,6 +144,7 @@ func (d *doors) Provision(ctx caddy.Context) error {
 		return nil
 	}
 	version, _ := caddy.Version()
+	d.app = app
 	d.api = api.New(api.Config{
 		Engine: app.Engine(), Directory: app.Directory(), Store: app.Store(), Pepper: app.Pepper(),
 		IDs: app.IDs(), Now: time.Now, Log: app.Log(), Version: version,
@@ -176,7 +180,7 @@ var identityHeaders = []string{"X-Merchant-", "X-Purser-", "X-Payments-", "X-For
 // serve hands a request to a door. The doors answer all their failures by
 // themselves, in the form that their callers read; Caddy's handle_errors is not
 // for them.
-func serve(h http.Handler, w http.ResponseWriter, r *http.Request) error {
+func (d *doors) serve(h http.Handler, w http.ResponseWriter, r *http.Request) error {
 	for name := range r.Header {
 		for _, prefix := range identityHeaders {
 			if strings.HasPrefix(name, prefix) {
@@ -187,6 +191,8 @@ func serve(h http.Handler, w http.ResponseWriter, r *http.Request) error {
 	if r.Body != nil {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	}
+	// The configuration may end before the request does.
+	defer d.app.Use()()
 	h.ServeHTTP(w, r)
 	return nil
 }

@@ -65,9 +65,10 @@ type App struct {
 	engine    *engine.Engine
 	switches  sync.Mutex // two operators at one switch take turns
 
-	release []func() error // what Cleanup gives back, last first
-	stop    context.CancelFunc
-	stopped chan struct{}
+	lifetime lifetime
+	release  []func() error // what the end of the lifetime gives back, last first
+	stop     context.CancelFunc
+	stopped  chan struct{}
 }
 
 var (
@@ -159,6 +160,7 @@ func (a *App) open(ctx context.Context) error {
 	if a.ground, err = openGround(ctx, path, a.log); err != nil {
 		return err
 	}
+	a.lifetime.begin(a.letGo)
 	a.onCleanup(func() error { return drop(grounds, path) })
 	if err := a.refuseOrphans(ctx); err != nil {
 		return err
@@ -254,15 +256,22 @@ func (a *App) Stop() error {
 	}
 }
 
-// Cleanup gives back what Provision took, each thing once. It may come after a
-// Provision that failed half-way.
+// Cleanup gives back what Provision took, each thing once, as soon as no request
+// uses it. It may come after a Provision that failed half-way.
 func (a *App) Cleanup() error {
-	var errs []error
+	a.lifetime.end()
+	return nil
+}
+
+// letGo gives everything back. Its caller is the last request as often as not,
+// so that a failure can only be logged.
+func (a *App) letGo() {
 	for i := len(a.release) - 1; i >= 0; i-- {
-		errs = append(errs, a.release[i]())
+		if err := a.release[i](); err != nil {
+			a.log.Error("closing failed", slog.Any("error", err))
+		}
 	}
 	a.release = nil
-	return errors.Join(errs...)
 }
 
 // Ready tells whether the App may serve; it may not in a process that only
