@@ -32,6 +32,8 @@ func (s *Simulator) routes() http.Handler {
 		"POST /_sim/advance":         s.postAdvance,
 		"GET /_sim/requests":         s.getRequests,
 		"POST /_sim/reset":           s.postReset,
+		"GET /_sim/keys":             s.getKeys,
+		"POST /_sim/keys":            s.postKey,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if why := foreign(r); why != "" {
@@ -265,4 +267,21 @@ func (s *Simulator) getRequests(r *http.Request) (any, error) {
 func (s *Simulator) postReset(*http.Request) (any, error) {
 	s.books.Reset()
 	return none{}, nil
+}
+
+func (s *Simulator) getKeys(*http.Request) (any, error) {
+	return struct {
+		Alipay string `json:"alipay_public_key"`
+	}{s.AlipayPublicKeyPEM()}, nil
+}
+
+func (s *Simulator) postKey(r *http.Request) (any, error) {
+	var in struct {
+		AppID     string `json:"app_id"`
+		PublicKey string `json:"public_key"`
+	}
+	if err := read(r, &in); err != nil {
+		return nil, err
+	}
+	return none{}, s.SetAlipayMerchantKey(in.AppID, []byte(in.PublicKey))
 }

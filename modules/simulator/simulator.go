@@ -5,11 +5,13 @@
 package simulator
 
 import (
+	"crypto/rsa"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/purser-pay/purser/modules/connectors/alipay/alipaysim"
 	"github.com/purser-pay/purser/modules/connectors/stripe/stripesim"
 	"github.com/purser-pay/purser/modules/simulator/books"
 )
@@ -40,6 +42,9 @@ type Config struct {
 	// RetryWaits are the pauses between the tries of a webhook; nil = 1 s, 5 s,
 	// 30 s, 2 min, 10 min.
 	RetryWaits []time.Duration
+	// AlipayKey is Alipay's own key, as PEM (PKCS #8 or PKCS #1) or as the bare
+	// base64 of its DER; empty = one is made when first needed.
+	AlipayKey []byte
 	// SearchLag is how far Stripe's search runs behind; 0 = not at all.
 	SearchLag time.Duration
 }
@@ -60,11 +65,14 @@ type Simulator struct {
 	cfg      Config
 	books    *books.Books
 	dialects map[string]dialect
+	alipay   *alipaysim.Dialect
+	key      func() *rsa.PrivateKey
 	control  http.Handler
 	keeper   keeper
 }
 
-// New opens a simulator with empty books. It fails only on a bad fault.
+// New opens a simulator with empty books. It fails only on a bad fault
+// or key.
 func New(cfg Config) (*Simulator, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now //nolint:forbidigo // the default wiring of the injected clock
@@ -79,9 +87,16 @@ func New(cfg Config) (*Simulator, error) {
 			return nil, err
 		}
 	}
-	s := &Simulator{cfg: cfg, books: b}
+	key, err := alipayKey(cfg.AlipayKey)
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	s := &Simulator{cfg: cfg, books: b, key: key}
+	s.alipay = alipaysim.New(b, alipaysim.Options{BaseURL: s.at(alipaysim.Connector), Key: key})
 	s.dialects = map[string]dialect{
 		stripesim.Connector: stripesim.New(b, stripesim.Options{BaseURL: s.at(stripesim.Connector), SearchLag: cfg.SearchLag}),
+		alipaysim.Connector: s.alipay,
 	}
 	s.control = s.routes()
 	return s, nil

@@ -1,6 +1,10 @@
 package books
 
-import "time"
+import (
+	"time"
+
+	"github.com/purser-pay/purser/modules/payment"
+)
 
 // Challenge is a payer's decision that a charge waits for: a 3DS page, a
 // wallet's cashier page, a QR code on a screen.
@@ -32,23 +36,32 @@ func (b *Books) Ask(c Challenge) {
 	b.changes.Add(1)
 }
 
-// FindChallenge finds a challenge by its ID or by the newest one of a charge,
-// by either of its references.
+// FindChallenge finds a challenge by its ID, or the latest of a charge by
+// either of the charge's references.
 func (b *Books) FindChallenge(name string) (Challenge, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if c, ok := b.challenges.get(name); ok {
 		return c, nil
 	}
-	for c := range b.challenges.newest() {
-		if name == "" {
-			break
-		}
-		if c.PSPReference == name || c.Reference == name {
-			return c, nil
+	if name != "" {
+		for p := range b.charges.newest() {
+			if p.PSPReference != name && p.Reference != name {
+				continue
+			}
+			if c, ok := b.challenges.get(p.Challenge); ok {
+				return c, nil
+			}
 		}
 	}
 	return Challenge{}, ErrNotFound
+}
+
+// Challenge finds a challenge by its ID.
+func (b *Books) Challenge(id string) (Challenge, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.challenges.get(id)
 }
 
 // Decide closes an open challenge; [ErrState] where it was closed before.
@@ -70,13 +83,15 @@ func (b *Books) Decide(id string, succeed bool) (Challenge, error) {
 	return c, nil
 }
 
-// Challenges lists them, oldest first; with open set, only the undecided.
+// Challenges lists them, oldest first; with open set, only those that a charge
+// still waits for.
 func (b *Books) Challenges(open bool) []Challenge {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	all := []Challenge{}
 	for c := range b.challenges.oldest() {
-		if !open || c.Result == "" {
+		p, ok := b.charges.get(key(c.Connector, c.PSPReference))
+		if !open || (c.Result == "" && ok && p.Status == payment.RequiresAction && p.Challenge == c.ID) {
 			all = append(all, c)
 		}
 	}

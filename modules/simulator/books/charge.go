@@ -53,7 +53,8 @@ type Charge struct {
 	CaptureMode  string    `json:"capture_mode,omitempty"` // the dialect's word for Manual
 	Types        string    `json:"types,omitempty"`        // the dialect's method types, comma-separated
 	Flow         string    `json:"flow,omitempty"`         // how the payer pays: barcode, qr, page …
-	Code         string    `json:"code,omitempty"`         // the row of AuthCodes in play
+	Code         string    `json:"code,omitempty"`         // the row of AuthCodes or QRAmounts in play
+	Seen         bool      `json:"seen,omitempty"`         // the payer has opened it; Alipay knows no trade before
 	Queries      int       `json:"queries,omitempty"`      // asked since the payer had to act
 	Repeats      int       `json:"repeats,omitempty"`      // cancels that asked to be repeated
 	Deadline     time.Time `json:"deadline,omitzero"`      // unpaid after that: closed
@@ -148,6 +149,15 @@ func (c *Charge) Void(now time.Time) error {
 	if c.Captured > 0 {
 		c.Status, c.CanceledAt = payment.Succeeded, time.Time{}
 	}
+	return nil
+}
+
+// Expire closes what was not paid in time.
+func (c *Charge) Expire(now time.Time) error {
+	if c.Status.Terminal() || c.Authorized > 0 {
+		return fmt.Errorf("%w: expire in %s", ErrState, c.Status)
+	}
+	c.Status, c.CanceledAt = payment.Expired, now
 	return nil
 }
 

@@ -22,7 +22,7 @@ type Answer struct {
 
 // Wall is how a PSP's edge words what the request never reached.
 type Wall struct {
-	E500, E429 Answer
+	E500, E429 func() Answer
 	// Replays tells that act honors [Fault.Replay]: struck by 500_before it
 	// answers with the 500 and stores that, without doing the work.
 	Replays bool
@@ -38,11 +38,11 @@ func (b *Books) Serve(w http.ResponseWriter, r *http.Request, connector string, 
 	case ResetBefore:
 		hangUp(w)
 	case E429:
-		write(w, wall.E429)
+		write(w, wall.E429())
 		return
 	case E500Before:
 		if !f.Replay || !wall.Replays {
-			write(w, wall.E500)
+			write(w, wall.E500())
 			return
 		}
 	case DelayBefore:
@@ -64,7 +64,9 @@ func (b *Books) Serve(w http.ResponseWriter, r *http.Request, connector string, 
 	case ResetAfter:
 		hangUp(w)
 	case E500After:
-		a = Answer{Status: wall.E500.Status, Type: wall.E500.Type, Header: wall.E500.Header, Body: wall.E500.Body, Release: a.Release}
+		release := a.Release
+		a = wall.E500()
+		a.Release = release
 	case HTML502:
 		a = Answer{Status: http.StatusBadGateway, Type: "text/html", Body: []byte(badGateway), Release: a.Release}
 	case Truncated:

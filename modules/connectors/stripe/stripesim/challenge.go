@@ -82,13 +82,16 @@ func (d *Dialect) Pay(reference string) error {
 	if err != nil {
 		return err
 	}
+	if ch.Connector != Connector {
+		return books.ErrNotFound
+	}
 	return d.Resolve(ch.ID, true)
 }
 
 // challengePage shows the page of a payer's bank, and takes the decision.
 func (d *Dialect) challengePage(w http.ResponseWriter, r *http.Request, id string) {
-	ch, err := d.b.FindChallenge(id)
-	if err != nil || ch.Connector != Connector {
+	ch, ok := d.b.Challenge(id)
+	if !ok || ch.Connector != Connector {
 		http.NotFound(w, r)
 		return
 	}

@@ -55,10 +55,15 @@ func missing(what, id, param string) *apiError {
 // wall is what Stripe's edge says.
 var wall = books.Wall{
 	Replays: true,
-	E500: books.Answer{Status: http.StatusInternalServerError, Body: (&apiError{
-		kind: "api_error", message: "An unknown error occurred.",
-	}).body()},
-	E429: books.Answer{Status: http.StatusTooManyRequests, Body: (&apiError{
-		code: "rate_limit", message: "Too many requests hit the API too quickly.",
-	}).body()},
+	E500:    func() books.Answer { return e500 },
+	E429:    func() books.Answer { return e429 },
 }
+
+var (
+	e500 = books.Answer{Status: http.StatusInternalServerError, Body: (&apiError{
+		kind: "api_error", message: "An unknown error occurred.",
+	}).body()}
+	e429 = books.Answer{Status: http.StatusTooManyRequests, Body: (&apiError{
+		code: "rate_limit", message: "Too many requests hit the API too quickly.",
+	}).body()}
+)

@@ -130,8 +130,8 @@ func (d *Dialect) nextAction(o *books.Document, c *books.Charge) {
 		o.Null("next_action")
 		return
 	}
-	ch, err := d.b.FindChallenge(c.Challenge)
-	if err != nil {
+	ch, ok := d.b.Challenge(c.Challenge)
+	if !ok {
 		o.Null("next_action")
 		return
 	}

@@ -247,8 +247,8 @@ func (c *call) once(e endpoint, reference, key string, f books.Fault) books.Answ
 		return kept
 	}
 	if f.Replay && f.Is(books.E500Before) {
-		memory.Keep(name, wall.E500.Status, wall.E500.Body)
-		return wall.E500
+		memory.Keep(name, e500.Status, e500.Body)
+		return e500
 	}
 	a := c.run(e, reference)
 	a.Header = append(a.Header, echo...)
@@ -256,7 +256,7 @@ func (c *call) once(e endpoint, reference, key string, f books.Fault) books.Answ
 	case !c.executed:
 		memory.Forget(name)
 	case f.Replay && f.Is(books.E500After):
-		memory.Keep(name, wall.E500.Status, wall.E500.Body)
+		memory.Keep(name, e500.Status, e500.Body)
 	case f.HoldKey:
 		status, body := a.Status, a.Body
 		a.Release = func() { memory.Keep(name, status, body) }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -572,4 +573,28 @@ func TestCancel(t *testing.T) {
 	check(t, x.must(pi+"/cancel", "", "cancellation_reason", "abandoned"), 200, map[string]any{"status": "canceled", "amount_capturable": 0.0})
 	check(t, x.must(pi+"/cancel", "", "", ""), 400, map[string]any{"error.code": "payment_intent_unexpected_state"})
 	x.want(1000, 0, 0, payment.Canceled)
+}
+
+func BenchmarkPay(b *testing.B) {
+	clock := books.NewClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
+	bk := books.New(books.Config{Now: clock.Now, AfterFunc: clock.AfterFunc})
+	b.Cleanup(bk.Close)
+	d := stripesim.New(bk, stripesim.Options{BaseURL: "http://127.0.0.1/stripe"})
+	v := url.Values{}
+	form := payForm("pm_card_visa", "automatic")
+	for i := 0; i < len(form); i += 2 {
+		v.Add(form[i], form[i+1])
+	}
+	body := v.Encode()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		r := httptest.NewRequest(http.MethodPost, "/v1/payment_intents", strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer sk_test_1")
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Idempotency-Key", strconv.Itoa(i))
+		w := httptest.NewRecorder()
+		if d.ServeHTTP(w, r); w.Code != http.StatusOK {
+			b.Fatalf("got status %d: %s", w.Code, w.Body)
+		}
+	}
 }
