@@ -252,6 +252,8 @@ func failed(call connector.Call, a *answer) (connector.Result, error) {
 	case name == "PAYMENT_AUTH_CODE_INVALID" && !call.Sent.IsZero():
 		// The send before this one may have used the code up.
 		return connector.Result{}, errors.New("auth_code is used up, perhaps by ourselves")
+	case v.state == "" && kind == payment.KindVoid && a.RetryFlag == "Y":
+		return connector.Result{State: connector.Pending, Again: true}, nil
 	case v.state == "":
 		return connector.Result{}, fmt.Errorf("sub_code %.64q leaves the outcome open", a.SubCode)
 	case v.state == connector.Declined && kind == payment.KindSync:
