@@ -19,16 +19,21 @@ func devLines(w io.Writer, info devInfo, tag string) error {
 		return `{"amount":1999,"currency":"EUR","capture_method":"` + capture + `","payment_method":{"type":"card","card":{"number":"` +
 			number + `","exp_month":12,"exp_year":2034,"cvc":"123"}}}`
 	}
-	const keepID = ` | tee /dev/stderr | sed -n 's/.*"id":"\(pay_[0-9a-z]*\)".*/\1/p'`
+	// The answer is shown, and its payment's ID kept in a variable.
+	keep := func(variable, command string) string {
+		return variable + `=$(` + command + ` | tee /dev/stderr | sed -n 's/.*"id":"\(pay_[0-9a-z]*\)".*/\1/p')`
+	}
 	create := post("/v1/payments", "create", card("4242424242424242", "manual"))
 	lines := []struct{ about, command string }{
-		{"create a payment: the card is authorized, the money stays", "PAY=$(" + create + keepID + ")"},
+		{"create a payment: the card is authorized, the money stays", keep("PAY", create)},
 		{"capture it", post("/v1/payments/$PAY/capture", "capture", "{}")},
 		{"refund a part of it", post("/v1/refunds", "refund", `{"payment":"'$PAY'","amount":500}`)},
 		{"create it once more with the same key: the first answer again, and no second charge", strings.Replace(create, "curl -sS", "curl -sSi", 1)},
 		{"a card that is declined", post("/v1/payments", "decline", card("4000000000009995", "automatic"))},
-		{"Alipay, the payer scans a code", post("/v1/payments", "qr",
-			`{"amount":1000,"currency":"CNY","payment_method":{"type":"alipay","alipay":{"flow":"qr"}}}`)},
+		// The simulator's payer pays whatever ends in .88, after two seconds.
+		{"Alipay, the payer scans a code", keep("QR", post("/v1/payments", "qr",
+			`{"amount":1088,"currency":"CNY","payment_method":{"type":"alipay","alipay":{"flow":"qr"}}}`))},
+		{"two seconds later the payer has paid", curl + ` "` + info.URL + `/v1/payments/$QR"`},
 		{"Alipay, the till scans the payer's code", post("/v1/payments", "barcode",
 			`{"amount":1000,"currency":"CNY","channel":"in_person","payment_method":{"type":"alipay","alipay":{"flow":"barcode","auth_code":"286666666666666666"}}}`)},
 	}

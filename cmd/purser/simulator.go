@@ -87,7 +87,11 @@ func (r *runningSimulator) stop() error {
 // startDevSimulator runs the simulator of a development gateway: it keeps its
 // books in the folder, and knows where the gateway takes webhooks.
 func startDevSimulator(d *devData, at devAddresses, client *http.Client) (*runningSimulator, error) {
-	cfg := simulator.Config{Client: client}
+	alipayKey, err := d.read(fileAlipayPSP)
+	if err != nil {
+		return nil, fmt.Errorf("simulator: %w", err)
+	}
+	cfg := simulator.Config{Client: client, AlipayKey: []byte(alipayKey)}
 	r, err := startSimulator(defaultSimulator, cfg)
 	if err != nil { // the port is taken
 		if r, err = startSimulator("127.0.0.1:0", cfg); err != nil {
@@ -97,14 +101,27 @@ func startDevSimulator(d *devData, at devAddresses, client *http.Client) (*runni
 	if err := r.Keep(d.path(fileBooks), afterFunc); err != nil {
 		return nil, errors.Join(err, r.stop())
 	}
-	secret, err := d.read(fileStripeWebhook)
-	if err == nil {
-		err = r.RegisterStripeWebhook("", at.url+"/webhooks/stripe", secret)
-	}
-	if err != nil {
+	if err := r.introduce(d, at); err != nil {
 		return nil, errors.Join(fmt.Errorf("simulator: %w", err), r.stop())
 	}
 	return r, nil
+}
+
+// introduce tells the simulator of the gateway, as an operator tells a PSP on
+// its website.
+func (r *runningSimulator) introduce(d *devData, at devAddresses) error {
+	secret, err := d.read(fileStripeWebhook)
+	if err != nil {
+		return err
+	}
+	if err := r.RegisterStripeWebhook("", at.url+"/webhooks/stripe", secret); err != nil {
+		return err
+	}
+	public, err := d.read(fileAlipayOwnPub)
+	if err != nil {
+		return err
+	}
+	return r.SetAlipayMerchantKey(devAlipayApp, []byte(public))
 }
 
 func afterFunc(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
