@@ -132,6 +132,7 @@ func scan(body []byte) (scanned, error) {
 					pan, found = p, true
 				}
 			}
+		default: // numbers, literals and ends hold nothing to look at
 		}
 		if first && tok.Kind() != jsontext.KindBeginObject {
 			return scanned{}, payment.Errorf(payment.CodeInvalidJSON, "The body is not a JSON object.")
