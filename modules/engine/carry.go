@@ -130,7 +130,7 @@ func (e *Engine) record(ctx context.Context, j *job, acct *connector.Account, x 
 		}
 		m := mark(&p)
 		x := e.vouch(tx, &p, a, x)
-		v, err := learn(&p, a, news{by: j.by, exchange: x, notFoundAfter: acct.NotFound(), now: e.now()})
+		v, err := learn(&p, a, e.news(j.by, &p, a, acct, x))
 		if err != nil {
 			return err
 		}
@@ -146,6 +146,20 @@ func (e *Engine) record(ctx context.Context, j *job, acct *connector.Account, x 
 	})
 	j.fresh = fresh
 	return out, err
+}
+
+// news puts together what learn needs to know beside the exchange.
+func (e *Engine) news(by cause, p *payment.Payment, a *payment.Attempt, acct *connector.Account, x connector.Exchange) news {
+	charge := a
+	if a.Kind != payment.KindAuthorize {
+		charge = p.Attempt(a.Charge)
+	}
+	now := e.now()
+	reversal := acct.Connector.Spec().Reversal
+	return news{
+		by: by, exchange: x, notFoundAfter: acct.NotFound(), now: now,
+		reversible: reversal != nil && charge != nil && now.Sub(charge.StartedAt) < reversal.Window,
+	}
 }
 
 // vouch makes sure that the PSP's reference is this attempt's alone: an answer

@@ -14,7 +14,10 @@ type news struct {
 	exchange connector.Exchange
 	// notFoundAfter is how long the account's "not found" is not believed.
 	notFoundAfter time.Duration
-	now           time.Time
+	// reversible tells that the PSP undoes even what was paid: a void that is
+	// under way then decides, whatever the charge looks like in the meantime.
+	reversible bool
+	now        time.Time
 }
 
 // verdict is what must be done after the news has been written into the payment.
@@ -200,6 +203,9 @@ func learnCharge(p *payment.Payment, a *payment.Attempt, r connector.Result, n n
 func learnMoney(p *payment.Payment, a *payment.Attempt, r connector.Result, n news) (verdict, error) {
 	was := a.Captured
 	open := a.Status.Open()
+	if open && n.reversible && voidOpen(p, a.ID) {
+		return verdict{}, nil
+	}
 	totals(p, a, chargeView(p, a, r), n)
 	if open {
 		if p.CaptureMethod == payment.CaptureAutomatic && a.Captured == 0 {
@@ -524,15 +530,18 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 		if n.by != byQuery {
 			return learnRelease(p, charge, n)
 		}
-		if _, err := learnMoney(p, charge, r, n); err != nil {
-			return err
+		if n.reversible && charge.Status.Open() {
+			return nil // it is made again until it is done
 		}
-		if a.Status.Open() && (charge.Released || n.now.Sub(a.Sent) >= n.notFoundAfter) {
+		paid := r.Charge != nil && r.Charge.Captured > 0
+		if a.Status.Open() && (paid || n.now.Sub(a.Sent) >= n.notFoundAfter) {
 			a.Doubt = false
-			_, err := refused(p, a, payment.Fail(payment.ProcessingError), n)
-			return err
+			if _, err := refused(p, a, payment.Fail(payment.ProcessingError), n); err != nil {
+				return err
+			}
 		}
-		return nil
+		_, err := learnMoney(p, charge, r, n)
+		return err
 	case connector.Pending, connector.ActionRequired:
 		if a.Status.Open() && n.by != byQuery {
 			taken(a, r)

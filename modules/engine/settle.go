@@ -313,7 +313,7 @@ func (e *Engine) giveUp(ctx context.Context, j *job, acct *connector.Account) er
 		}
 		m := mark(&p)
 		a.Doubt = false
-		v, err := learn(&p, a, news{by: byAnswer, exchange: connector.Exchange{Outcome: connector.NotSent}, notFoundAfter: acct.NotFound(), now: e.now()})
+		v, err := learn(&p, a, e.news(byAnswer, &p, a, acct, connector.Exchange{Outcome: connector.NotSent}))
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,9 @@ func history(t *testing.T, seed uint64) {
 	for n := range 12 {
 		key := fmt.Sprintf("create-%d", n)
 		in := w.anyPayment()
-		a, err := w.insist(func(e *engine.Engine) (engine.Answer, error) { return e.Create(context.Background(), claim(key, n), in) })
+		a, err := w.insist(func(e *engine.Engine) (engine.Answer, error) {
+			return e.Create(context.Background(), claim(key, n), in)
+		})
 		if err != nil {
 			t.Fatalf("create %d: %v", n, err)
 		}

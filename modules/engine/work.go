@@ -341,7 +341,7 @@ func (e *Engine) believe(tx store.Tx, acct *connector.Account, p *payment.Paymen
 	}
 	j := &job{payment: p.ID, attempt: a.ID, by: byWebhook, fresh: p}
 	x = e.vouch(tx, p, a, x)
-	v, err := learn(p, a, news{by: byWebhook, exchange: x, notFoundAfter: acct.NotFound(), now: e.now()})
+	v, err := learn(p, a, e.news(byWebhook, p, a, acct, x))
 	if err != nil {
 		return err
 	}

@@ -161,6 +161,8 @@ type psp struct {
 	fault   []string       // what befalls the next calls, then chance
 	chance  int            // percent of calls that fare badly, at random
 	n       int
+	mu      sync.Mutex
+	during  func(context.Context) // runs in the middle of each call
 }
 
 type charge struct {
@@ -179,8 +181,16 @@ type refund struct {
 type crash struct{}
 
 // Exchange is the world's network: it draws a fault, and lets the PSP act.
-func (w *world) Exchange(_ context.Context, a *connector.Account, c connector.Call) connector.Exchange {
+func (w *world) Exchange(ctx context.Context, a *connector.Account, c connector.Call) connector.Exchange {
 	p := w.psps[a.Name]
+	if p.during != nil {
+		p.during(ctx)
+	}
+	if ctx.Err() != nil {
+		return connector.Exchange{Outcome: connector.Unknown, Err: ctx.Err()}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	fault := ""
 	switch {
 	case len(p.fault) > 0:
@@ -540,6 +550,9 @@ func (w *world) reconcile() {
 		}
 		if captured > 0 != (p.Status == payment.Succeeded) && p.Status != payment.RequiresCapture {
 			w.t.Errorf("%s is %s with %d captured", p.ID, p.Status, captured)
+			for _, a := range p.Attempts {
+				w.t.Logf("%s %s %s %s %s purpose=%q at %s", a.ID, a.Kind, a.Status, a.Outcome, a.Origin, a.Purpose, a.StartedAt.Format(time.TimeOnly))
+			}
 		}
 		w.sequence(p)
 	}
