@@ -108,24 +108,26 @@ func writeDiagram(b *strings.Builder) {
 	for _, from := range append([]payment.Status{""}, payment.Statuses...) {
 		for _, to := range payment.Statuses {
 			causes, drawn := by[pair{from, to}]
-			if !drawn {
+			if !drawn || from == to {
 				continue
 			}
-			start := "[*]"
+			start, label := "[*]", ""
 			if from != "" {
 				start = string(from)
 			}
-			fmt.Fprintf(b, "    %s --> %s: %s\n", start, to, joined(causes, plain))
+			if len(causes) == 1 { // more of them hide the picture
+				label = ": " + string(causes[0])
+			}
+			fmt.Fprintf(b, "    %s --> %s%s\n", start, to, label)
 		}
 		if from.Terminal() {
 			fmt.Fprintf(b, "    %s --> [*]\n", from)
 		}
 	}
-	b.WriteString("```\n")
+	b.WriteString("```\n\nAn arrow without a word has several causes; the table has them all.\n")
 }
 
-// causesOf lists the causes of a table once, in the order of [causeMeanings]'
-// names in the source: that of a payment's life.
+// causesOf lists the causes of a table once, in the order of a payment's life.
 func causesOf(moves []transition) []cause {
 	seen := map[cause]bool{}
 	for _, m := range moves {
