@@ -28,15 +28,18 @@ var (
 )
 
 // Store keeps everything that must survive. All methods are safe for
-// concurrent use.
+// concurrent use. Times outside a payment's own record (of queue items, of
+// idempotency keys, of bounds) are kept to the millisecond, rounded down.
 type Store interface {
-	// View runs fn over one consistent snapshot.
+	// View runs fn over one consistent snapshot. fn holds a connection: it must
+	// not call a method of the store itself. The same goes for Update.
 	View(ctx context.Context, fn func(Reader) error) error
 
 	// Update runs fn in one serializable transaction and commits if fn returns
 	// nil; when Update returns nil, the change is on disk. fn may be run more
 	// than once, so it must have no effect outside the transaction; above all
-	// it must not call a PSP. The error of fn is returned as it is.
+	// it must not call a PSP. The error of fn is returned as it is. A caller
+	// whose ctx ends before fn starts gets ctx's error, and nothing was written.
 	Update(ctx context.Context, fn func(Tx) error) error
 
 	// Lease hands out up to limit items of q that are due at now, oldest first,
@@ -52,6 +55,8 @@ type Store interface {
 	// Ping tells whether the store can be read and written.
 	Ping(ctx context.Context) error
 
+	// Close waits for what is under way. What comes later is [ErrUnavailable]; a
+	// second Close is no error.
 	Close() error
 }
 
@@ -67,6 +72,7 @@ type Reader interface {
 	Refunds(q RefundQuery) (Page[RefundRow], error)
 	// Ref resolves a reference at a PSP account, ours or the PSP's.
 	Ref(account, reference string) (Ref, error)
+	// Key returns a key whether or not it has expired: a reader has no clock.
 	Key(k KeyScope) (IdempotencyKey, error)
 	Event(id string) (payment.Event, error)
 	// Events returns a page, newest first.
@@ -105,11 +111,13 @@ type Tx interface {
 	// ClaimKey inserts k and returns it with claimed true, or returns the one
 	// that is there with claimed false. An expired one counts as absent.
 	ClaimKey(k IdempotencyKey, now time.Time) (held IdempotencyKey, claimed bool, err error)
-	// PutKey writes the answer of a claimed key, or renews its lease.
+	// PutKey writes the answer of a claimed key, or renews its lease. A key that
+	// nobody holds is [ErrNotFound].
 	PutKey(k IdempotencyKey) error
-	// DeleteKey gives a claimed key back.
+	// DeleteKey gives a claimed key back; an absent one is no error.
 	DeleteKey(k KeyScope) error
 
+	// PutEvent adds an event; an ID that is taken is [ErrConflict].
 	PutEvent(e payment.Event) error
 
 	// Enqueue makes an item due at a time, or moves it there if an item of that
