@@ -113,7 +113,7 @@ type none struct{}
 // first, then the rest, and what was received.
 type shownCharge struct {
 	books.Charge `json:",inline"`
-	Requests     map[string]books.Count `json:"requests,omitempty"`
+	Requests     map[string]books.Count `json:"requests,omitzero"`
 }
 
 func (s *Simulator) getBooks(r *http.Request) (any, error) {

@@ -137,10 +137,15 @@ func (s *Simulator) Close() error {
 }
 
 // ServeHTTP answers the dialects at /<connector>/ and the control API at /_sim/.
+// Stripe's is at /v1/ too.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if name == "_sim" {
 		s.control.ServeHTTP(w, r)
+		return
+	}
+	if name == "v1" { // Stripe's own libraries know no path before /v1
+		s.dialects[stripesim.Connector].ServeHTTP(w, r)
 		return
 	}
 	d, ok := s.dialects[name]

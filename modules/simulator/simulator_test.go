@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -248,5 +250,70 @@ func TestKeep(t *testing.T) {
 	}
 	if second := y.pay("pm_card_visa"); second["id"] == first["id"] {
 		t.Error("an identifier was made twice")
+	}
+}
+
+// TestDocumented holds docs/simulator.md to the tables in the code.
+func TestDocumented(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("../../docs/simulator.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(raw)
+	rows := []string{}
+	for _, c := range books.Cards {
+		rows = append(rows, "| "+c.Number+" | `"+c.Token+"` | "+c.Means+" |\n")
+	}
+	for _, p := range append(slices.Clone(books.AuthCodes), books.QRAmounts...) {
+		rows = append(rows, "| `"+p.Suffix+"` | "+p.Means+" |\n")
+	}
+	for _, k := range books.FaultKinds {
+		rows = append(rows, "`"+string(k)+"`")
+	}
+	for _, want := range rows {
+		if !strings.Contains(page, want) {
+			t.Errorf("docs/simulator.md lacks %q", want)
+		}
+	}
+}
+
+func TestStripeAtTheRoot(t *testing.T) {
+	t.Parallel()
+	x := open(t)
+	if got := x.ok("POST", "/v1/payment_intents", "amount=1000&currency=usd")["object"]; got != "payment_intent" {
+		t.Errorf("got %v, want a payment_intent", got)
+	}
+}
+
+func TestAlipayKeys(t *testing.T) {
+	t.Parallel()
+	x := open(t)
+	public := x.ok("GET", "/_sim/keys", "")["alipay_public_key"].(string)
+	if public != x.sim.AlipayPublicKeyPEM() || !strings.Contains(public, "PUBLIC KEY") {
+		t.Errorf("got %q, want the simulator's key", public)
+	}
+	query := url.Values{
+		"app_id": {"1"}, "method": {"alipay.trade.query"}, "charset": {"utf-8"}, "sign_type": {"RSA2"}, "sign": {"x"},
+		"timestamp": {"2026-11-23 20:00:00"}, "version": {"1.0"}, "biz_content": {`{"out_trade_no":"a"}`},
+	}.Encode()
+	ask := func() any {
+		t.Helper()
+		v := x.ok("POST", "/alipay/gateway.do", query)["alipay_trade_query_response"].(map[string]any)
+		return v["sub_code"]
+	}
+	if got := ask(); got != "ACQ.TRADE_NOT_EXIST" {
+		t.Errorf("got %v while no key is registered, want ACQ.TRADE_NOT_EXIST", got)
+	}
+	body, err := json.Marshal(map[string]string{"app_id": "1", "public_key": public})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.ok("POST", "/_sim/keys", string(body))
+	if got := ask(); got != "isv.invalid-signature" {
+		t.Errorf("got %v, want isv.invalid-signature", got)
+	}
+	if status, _ := x.do("POST", "/_sim/keys", `{"app_id":"1","public_key":"bm90IGEga2V5"}`); status != http.StatusBadRequest {
+		t.Errorf("got status %d for a key that is none, want 400", status)
 	}
 }

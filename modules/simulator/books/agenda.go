@@ -11,9 +11,9 @@ import (
 type Task struct {
 	Due       time.Time `json:"due"`
 	Connector string    `json:"connector"`
-	Charge    string    `json:"charge"`           // PSP reference
-	What      string    `json:"what"`             // the dialect's word
-	Refund    string    `json:"refund,omitempty"` // of the charge
+	Charge    string    `json:"charge"`          // PSP reference
+	What      string    `json:"what"`            // the dialect's word
+	Refund    string    `json:"refund,omitzero"` // of the charge
 }
 
 type agenda struct {

@@ -51,7 +51,7 @@ type Config struct {
 	// later, a pending refund; 0 = 2 s.
 	Settle time.Duration
 	// KeyWindow is how long an idempotency key is remembered; 0 = 24 h, which is
-	// the least that Stripe promises.
+	// the least that Stripe promises. The newest 100,000 answers are kept.
 	KeyWindow time.Duration
 	// RetryWaits are the pauses between the tries of a webhook; nil = 1 s, 5 s,
 	// 30 s, 2 min, 10 min. There are len+1 tries.
@@ -63,6 +63,7 @@ const (
 	defaultSettle     = 2 * time.Second
 	defaultKeyWindow  = 24 * time.Hour
 	maxChallenges     = 100_000
+	maxAnswers        = 100_000 // an answer of Stripe's takes some 5 kB
 )
 
 // Books is the ledger. Make one with [New].
@@ -114,7 +115,7 @@ func New(cfg Config) *Books {
 	b := &Books{cfg: cfg, done: make(chan struct{})}
 	b.ids.seed = cfg.Seed
 	b.Faults = newFaults(cfg.Seed)
-	b.Memory = newMemory(cfg.MaxCharges, cfg.KeyWindow)
+	b.Memory = newMemory(min(cfg.MaxCharges, maxAnswers), cfg.KeyWindow)
 	b.Webhooks = newWebhooks(b)
 	b.empty()
 	return b
@@ -366,11 +367,11 @@ type Method struct {
 	Card     string            `json:"card"` // a Card's Token
 	ExpMonth int               `json:"exp_month"`
 	ExpYear  int               `json:"exp_year"`
-	CVC      bool              `json:"cvc,omitempty"` // one was given
-	Name     string            `json:"name,omitempty"`
-	Email    string            `json:"email,omitempty"`
-	Customer string            `json:"customer,omitempty"`
-	Metadata map[string]string `json:"metadata,omitempty"`
+	CVC      bool              `json:"cvc,omitzero"` // one was given
+	Name     string            `json:"name,omitzero"`
+	Email    string            `json:"email,omitzero"`
+	Customer string            `json:"customer,omitzero"`
+	Metadata map[string]string `json:"metadata,omitzero"`
 	Created  time.Time         `json:"created"`
 }
 

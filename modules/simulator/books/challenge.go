@@ -15,8 +15,8 @@ type Challenge struct {
 	PSPReference string    `json:"psp_reference"`
 	Reference    string    `json:"reference"`
 	URL          string    `json:"url"`
-	ReturnURL    string    `json:"return_url,omitempty"`
-	Result       string    `json:"result,omitempty"` // succeed, fail; empty while open
+	ReturnURL    string    `json:"return_url,omitzero"`
+	Result       string    `json:"result,omitzero"` // succeed, fail; empty while open
 	Created      time.Time `json:"created"`
 }
 

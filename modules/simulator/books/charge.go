@@ -28,36 +28,36 @@ type Charge struct {
 	Account  string            `json:"account"`
 	Amount   int64             `json:"amount"` // asked for
 	Released int64             `json:"released"`
-	Metadata map[string]string `json:"metadata,omitempty"`
-	Refunds  []Refund          `json:"refunds,omitempty"`
+	Metadata map[string]string `json:"metadata,omitzero"`
+	Refunds  []Refund          `json:"refunds,omitzero"`
 	Created  time.Time         `json:"created"`
 	Updated  time.Time         `json:"updated"`
 
-	Manual       bool   `json:"manual,omitempty"`        // capture is a step of its own
-	MultiCapture bool   `json:"multi_capture,omitempty"` // more than one capture is taken
-	Method       string `json:"method,omitempty"`        // stored method's ID, or a wallet's flow
-	Card         string `json:"card,omitempty"`          // a Card's Token
+	Manual       bool   `json:"manual,omitzero"`        // capture is a step of its own
+	MultiCapture bool   `json:"multi_capture,omitzero"` // more than one capture is taken
+	Method       string `json:"method,omitzero"`        // stored method's ID, or a wallet's flow
+	Card         string `json:"card,omitzero"`          // a Card's Token
 	// AttemptReference is the PSP's name of the latest attempt: ch_… at Stripe.
-	AttemptReference string   `json:"attempt_reference,omitempty"`
-	Failure          *Failure `json:"failure,omitempty"`
-	Challenge        string   `json:"challenge,omitempty"`
-	Authenticated    bool     `json:"authenticated,omitempty"` // the payer passed a challenge
+	AttemptReference string   `json:"attempt_reference,omitzero"`
+	Failure          *Failure `json:"failure,omitzero"`
+	Challenge        string   `json:"challenge,omitzero"`
+	Authenticated    bool     `json:"authenticated,omitzero"` // the payer passed a challenge
 
-	Description  string    `json:"description,omitempty"`
-	Statement    string    `json:"statement,omitempty"`
-	Customer     string    `json:"customer,omitempty"`
-	Secret       string    `json:"client_secret,omitempty"` // Stripe's client_secret, which opens nothing here
-	ReturnURL    string    `json:"return_url,omitempty"`
-	NotifyURL    string    `json:"notify_url,omitempty"`
-	CancelReason string    `json:"cancel_reason,omitempty"`
-	CaptureMode  string    `json:"capture_mode,omitempty"` // the dialect's word for Manual
-	Types        string    `json:"types,omitempty"`        // the dialect's method types, comma-separated
-	Flow         string    `json:"flow,omitempty"`         // how the payer pays: barcode, qr, page …
-	Code         string    `json:"code,omitempty"`         // the row of AuthCodes or QRAmounts in play
-	Seen         bool      `json:"seen,omitempty"`         // the payer has opened it; Alipay knows no trade before
-	Queries      int       `json:"queries,omitempty"`      // asked since the payer had to act
-	Repeats      int       `json:"repeats,omitempty"`      // cancels that asked to be repeated
-	Deadline     time.Time `json:"deadline,omitzero"`      // unpaid after that: closed
+	Description  string    `json:"description,omitzero"`
+	Statement    string    `json:"statement,omitzero"`
+	Customer     string    `json:"customer,omitzero"`
+	Secret       string    `json:"client_secret,omitzero"` // Stripe's client_secret, which opens nothing here
+	ReturnURL    string    `json:"return_url,omitzero"`
+	NotifyURL    string    `json:"notify_url,omitzero"`
+	CancelReason string    `json:"cancel_reason,omitzero"`
+	CaptureMode  string    `json:"capture_mode,omitzero"` // the dialect's word for Manual
+	Types        string    `json:"types,omitzero"`        // the dialect's method types, comma-separated
+	Flow         string    `json:"flow,omitzero"`         // how the payer pays: barcode, qr, page …
+	Code         string    `json:"code,omitzero"`         // the row of AuthCodes or QRAmounts in play
+	Seen         bool      `json:"seen,omitzero"`         // the payer has opened it; Alipay knows no trade before
+	Queries      int       `json:"queries,omitzero"`      // asked since the payer had to act
+	Repeats      int       `json:"repeats,omitzero"`      // cancels that asked to be repeated
+	Deadline     time.Time `json:"deadline,omitzero"`     // unpaid after that: closed
 	PaidAt       time.Time `json:"paid_at,omitzero"`
 	CanceledAt   time.Time `json:"canceled_at,omitzero"`
 }
@@ -65,23 +65,23 @@ type Charge struct {
 // Refund is one refund of a charge.
 type Refund struct {
 	ID        string               `json:"id"`
-	Reference string               `json:"reference,omitempty"` // our client's
+	Reference string               `json:"reference,omitzero"` // our client's
 	Amount    int64                `json:"amount"`
 	Status    payment.RefundStatus `json:"status"`
-	Reason    string               `json:"reason,omitempty"`
-	Metadata  map[string]string    `json:"metadata,omitempty"`
-	Failure   string               `json:"failure,omitempty"`
+	Reason    string               `json:"reason,omitzero"`
+	Metadata  map[string]string    `json:"metadata,omitzero"`
+	Failure   string               `json:"failure,omitzero"`
 	Created   time.Time            `json:"created"`
 }
 
 // Failure is why the latest attempt failed, in the PSP's words.
 type Failure struct {
 	Code        string `json:"code"`
-	DeclineCode string `json:"decline_code,omitempty"`
-	Message     string `json:"message,omitempty"`
-	Advice      string `json:"advice,omitempty"`
-	NetworkCode string `json:"network_code,omitempty"`
-	Param       string `json:"param,omitempty"`
+	DeclineCode string `json:"decline_code,omitzero"`
+	Message     string `json:"message,omitzero"`
+	Advice      string `json:"advice,omitzero"`
+	NetworkCode string `json:"network_code,omitzero"`
+	Param       string `json:"param,omitzero"`
 }
 
 // Capturable is what can still be captured.

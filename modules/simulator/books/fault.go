@@ -49,26 +49,26 @@ func (k FaultKind) webhook() bool { return len(k) > 7 && k[:7] == "webhook" }
 type Fault struct {
 	// Connector and Operation narrow the rule; empty = any. A rule without an
 	// operation strikes everything but requests of no operation ("other").
-	Connector string    `json:"connector,omitempty"`
-	Operation string    `json:"operation,omitempty"`
+	Connector string    `json:"connector,omitzero"`
+	Operation string    `json:"operation,omitzero"`
 	Kind      FaultKind `json:"fault"`
 	// Times is how many more it strikes; with Probability set, 0 = no end.
-	Times int `json:"times,omitempty"`
+	Times int `json:"times,omitzero"`
 	// Probability is 0 … 1; 0 = always.
-	Probability float64 `json:"probability,omitempty"`
+	Probability float64 `json:"probability,omitzero"`
 	// DelayMS is how long a delay holds, and how long a late webhook waits, in
 	// milliseconds; 0 = 30,000.
-	DelayMS int64 `json:"delay_ms,omitempty"`
+	DelayMS int64 `json:"delay_ms,omitzero"`
 	// Replay goes with 500_before and 500_after: the 500 comes from the PSP
 	// itself, which stores it under the idempotency key and replays it. Without
 	// it, it comes from an edge in front, and a repeat shows the truth.
-	Replay bool `json:"replay,omitempty"`
+	Replay bool `json:"replay,omitzero"`
 	// HoldKey goes with delay_after: until the delay is over the key counts as
 	// in use.
-	HoldKey bool `json:"hold_key,omitempty"`
+	HoldKey bool `json:"hold_key,omitzero"`
 	// Late goes with delay_before: the PSP acts once the delay is over, even
 	// though the client has gone.
-	Late bool `json:"late,omitempty"`
+	Late bool `json:"late,omitzero"`
 }
 
 const (

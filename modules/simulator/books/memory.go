@@ -1,6 +1,7 @@
 package books
 
 import (
+	"bytes"
 	"errors"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ type Memory struct {
 type remembered struct {
 	Fingerprint [32]byte  `json:"fingerprint"`
 	At          time.Time `json:"at"`
-	Running     bool      `json:"running,omitempty"`
+	Running     bool      `json:"running,omitzero"`
 	Status      int       `json:"status"`
 	Body        []byte    `json:"body"`
 }
@@ -55,7 +56,7 @@ func (m *Memory) Keep(key string, status int, body []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if e, ok := m.kept.get(key); ok {
-		e.Running, e.Status, e.Body = false, status, body
+		e.Running, e.Status, e.Body = false, status, bytes.Clone(body)
 		m.kept.put(key, e)
 	}
 }

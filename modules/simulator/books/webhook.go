@@ -19,9 +19,9 @@ type Endpoint struct {
 	ID        string `json:"id"`
 	Connector string `json:"connector"`
 	// Account narrows it to one account of the PSP; empty = all.
-	Account string `json:"account,omitempty"`
+	Account string `json:"account,omitzero"`
 	URL     string `json:"url"`
-	Secret  string `json:"secret,omitempty"`
+	Secret  string `json:"secret,omitzero"`
 }
 
 // Notice is one webhook.

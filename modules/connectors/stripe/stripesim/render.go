@@ -61,7 +61,11 @@ func (x expansion) has(field string) bool {
 }
 
 func (d *Dialect) renderIntent(c *books.Charge, x expansion) []byte {
-	o := books.NewDocument(2048).Text("id", c.PSPReference).Text("object", "payment_intent").
+	size := 2560
+	if x.has("latest_charge") {
+		size = 6144
+	}
+	o := books.NewDocument(size).Text("id", c.PSPReference).Text("object", "payment_intent").
 		Int("amount", c.Amount).Int("amount_capturable", c.Capturable())
 	o.Open("amount_details").Open("tip").Close().Close()
 	o.Int("amount_received", c.Captured).Null("application", "application_fee_amount")

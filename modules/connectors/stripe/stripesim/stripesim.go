@@ -188,15 +188,13 @@ func (c *call) reference() string {
 	return Reference(c.form.metadata())
 }
 
-// referenceNames are the metadata under which clients put their own reference.
-var referenceNames = []string{"purser_reference", "reference", "purser_attempt", "attempt", "order_id", "purser_payment", "payment"}
-
 var referenceForm = regexp.MustCompile(`^[a-z0-9]{32}$`)
 
-// Reference picks our client's reference out of metadata: a well-known name, or
-// else the first value that looks like one of the gateway's references.
+// Reference picks our client's own reference out of metadata: a name that says
+// so, or else a value that looks like one of the gateway's references, or else
+// another well-known name.
 func Reference(metadata map[string]string) string {
-	for _, n := range referenceNames {
+	for _, n := range []string{"purser_reference", "reference"} {
 		if v := metadata[n]; v != "" {
 			return v
 		}
@@ -206,7 +204,7 @@ func Reference(metadata map[string]string) string {
 			return metadata[n]
 		}
 	}
-	return ""
+	return metadata["order_id"]
 }
 
 // run does the work without a key.

@@ -1,15 +1,12 @@
 package stripesim_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -315,196 +312,18 @@ func TestIdempotency(t *testing.T) {
 	}
 }
 
-// TestFaults shows, for each fault, what the client sees, what the books say,
-// and what a repeat under the same key tells.
-func TestFaults(t *testing.T) {
+func TestReference(t *testing.T) {
 	t.Parallel()
-	const acted, idle = 1000, -1
-	for kind, tt := range map[books.FaultKind]struct {
-		fault  books.Fault
-		status int // 0 = no answer that can be read
-		books  int64
-		amount any // of the first answer
-	}{
-		books.ResetBefore: {books.Fault{}, 0, idle, nil},
-		books.ResetAfter:  {books.Fault{}, 0, acted, nil},
-		books.E500Before:  {books.Fault{}, 500, idle, nil},
-		books.E500After:   {books.Fault{}, 500, acted, nil},
-		books.HTML502:     {books.Fault{}, 0, acted, nil},
-		books.Truncated:   {books.Fault{}, 0, acted, nil},
-		books.BadJSON:     {books.Fault{}, 0, acted, nil},
-		books.WrongAmount: {books.Fault{}, 200, acted, 1001.0},
-		books.E429:        {books.Fault{}, 429, idle, nil},
+	for want, m := range map[string]map[string]string{
+		"a":       {"purser_reference": "a", "reference": "b"},
+		"b":       {"reference": "b", "x": reference},
+		reference: {"x": reference, "order_id": "7"},
+		"7":       {"x": "y", "order_id": "7"},
+		"":        {"x": "y"},
 	} {
-		t.Run(string(kind), func(t *testing.T) {
-			t.Parallel()
-			x := open(t)
-			tt.fault.Kind, tt.fault.Operation = kind, "authorize"
-			if err := x.b.Faults.Add(tt.fault); err != nil {
-				t.Fatal(err)
-			}
-			a, err := x.send("/v1/payment_intents", "key", payForm("pm_card_visa", "manual")...)
-			if (err != nil) != (tt.status == 0) || (err == nil && a.status != tt.status) {
-				t.Errorf("got status %d, error %v; want status %d", a.status, err, tt.status)
-			}
-			if got := a.at("amount"); got != tt.amount {
-				t.Errorf("got amount %v, want %v", got, tt.amount)
-			}
-			if tt.books == idle {
-				if n := len(x.b.All()); n != 0 {
-					t.Errorf("got %d charges, want none", n)
-				}
-			} else {
-				x.want(tt.books, 0, 0, payment.RequiresCapture)
-			}
-			again := x.must("/v1/payment_intents", "key", payForm("pm_card_visa", "manual")...)
-			check(t, again, 200, map[string]any{"amount": 1000.0, "status": "requires_capture"})
-			x.want(1000, 0, 0, payment.RequiresCapture)
-			if n := len(x.b.All()); n != 1 {
-				t.Errorf("got %d charges after the repeat, want 1", n)
-			}
-			if left := x.b.Faults.List(); len(left) != 0 {
-				t.Errorf("got %v left, want none", left)
-			}
-		})
-	}
-}
-
-func TestResetIsAReset(t *testing.T) {
-	t.Parallel()
-	x := open(t)
-	if err := x.b.Faults.Add(books.Fault{Kind: books.ResetAfter, Operation: "authorize"}); err != nil {
-		t.Fatal(err)
-	}
-	_, err := x.send("/v1/payment_intents", "key", payForm("pm_card_visa", "manual")...)
-	if err == nil || !(strings.Contains(err.Error(), "reset") || errors.Is(err, io.EOF)) {
-		t.Errorf("got %v, want a reset connection", err)
-	}
-}
-
-// TestReplayed500 shows the 500 that Stripe itself stores: the repeat gets it
-// again, and the truth is reached by search.
-func TestReplayed500(t *testing.T) {
-	t.Parallel()
-	for kind, charges := range map[books.FaultKind]int{books.E500After: 1, books.E500Before: 0} {
-		t.Run(string(kind), func(t *testing.T) {
-			t.Parallel()
-			x := open(t)
-			if err := x.b.Faults.Add(books.Fault{Kind: kind, Operation: "authorize", Replay: true}); err != nil {
-				t.Fatal(err)
-			}
-			for range 2 {
-				check(t, x.must("/v1/payment_intents", "key", payForm("pm_card_visa", "manual")...), 500, map[string]any{"error.type": "api_error"})
-			}
-			query := url.QueryEscape("metadata['purser_reference']:'" + reference + "'")
-			found := x.must("/v1/payment_intents/search?query="+query, "").body["data"].([]any)
-			listed := x.must("/v1/payment_intents?created[gte]=1", "").body["data"].([]any)
-			if len(found) != charges || len(listed) != charges {
-				t.Errorf("got %d by search, %d by list; want %d", len(found), len(listed), charges)
-			}
-		})
-	}
-}
-
-func TestDelays(t *testing.T) {
-	t.Parallel()
-	for kind, before := range map[books.FaultKind]int{books.DelayBefore: 0, books.DelayAfter: 1} {
-		t.Run(string(kind), func(t *testing.T) {
-			t.Parallel()
-			x := open(t)
-			if err := x.b.Faults.Add(books.Fault{Kind: kind, DelayMS: 5000, Operation: "authorize", HoldKey: kind == books.DelayAfter}); err != nil {
-				t.Fatal(err)
-			}
-			_, armed := x.clock.Armed()
-			got := make(chan answer)
-			go func() {
-				a, _ := x.send("/v1/payment_intents", "key", payForm("pm_card_visa", "manual")...)
-				got <- a
-			}()
-			<-armed
-			if n := len(x.b.All()); n != before {
-				t.Errorf("got %d charges during the delay, want %d", n, before)
-			}
-			if kind == books.DelayAfter { // hold_key: the key counts as in use
-				check(t, x.must("/v1/payment_intents", "key", payForm("pm_card_visa", "manual")...), 409,
-					map[string]any{"error.code": "idempotency_key_in_use"})
-			}
-			x.clock.Advance(5 * time.Second)
-			check(t, <-got, 200, map[string]any{"status": "requires_capture"})
-		})
-	}
-}
-
-func TestDelayEndsWithTheSimulator(t *testing.T) {
-	t.Parallel()
-	x := open(t)
-	if err := x.b.Faults.Add(books.Fault{Kind: books.DelayBefore, Operation: "authorize"}); err != nil {
-		t.Fatal(err)
-	}
-	_, armed := x.clock.Armed()
-	failed := make(chan error)
-	go func() {
-		_, err := x.send("/v1/payment_intents", "key", payForm("pm_card_visa", "manual")...)
-		failed <- err
-	}()
-	<-armed
-	x.b.Close()
-	if err := <-failed; err == nil {
-		t.Error("got an answer, want none")
-	}
-	if n := len(x.b.All()); n != 0 {
-		t.Errorf("got %d charges, want none", n)
-	}
-}
-
-func TestChallenge(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		token  string
-		ok     bool
-		status payment.Status
-		word   string
-	}{
-		"passed":             {"pm_card_threeDSecure2Required", true, payment.RequiresCapture, "succeeded"},
-		"failed":             {"pm_card_threeDSecure2Required", false, payment.Failed, "failed"},
-		"passed and refused": {"pm_card_threeDSecureRequiredChargeDeclined", true, payment.Failed, "failed"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			x := open(t)
-			a := x.pay(tt.token, "manual", "return_url", "https://shop.example/back?order=1")
-			check(t, a, 200, map[string]any{"status": "requires_action", "next_action.type": "redirect_to_url", "latest_charge": nil})
-			page := a.at("next_action.redirect_to_url.url").(string)
-			client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-			res, err := client.Get(page) //nolint:noctx // a page of the test's own server
-			if err != nil {
-				t.Fatal(err)
-			}
-			html, _ := io.ReadAll(res.Body)
-			_ = res.Body.Close()
-			if res.StatusCode != 200 || !bytes.Contains(html, []byte("10.00 USD")) {
-				t.Errorf("got page %d %s, want the amount on it", res.StatusCode, html)
-			}
-			result := books.ResultFail
-			if tt.ok {
-				result = books.ResultSucceed
-			}
-			res, err = client.PostForm(page, url.Values{"result": {result}}) //nolint:noctx // as above
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = res.Body.Close()
-			back, err := res.Location()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if q := back.Query(); q.Get("payment_intent") != a.at("id") || q.Get("redirect_status") != tt.word || q.Get("order") != "1" {
-				t.Errorf("got redirect %s, want %s of %v", back, tt.word, a.at("id"))
-			}
-			if got := x.charge().Status; got != tt.status {
-				t.Errorf("got %s, want %s", got, tt.status)
-			}
-		})
+		if got := stripesim.Reference(m); got != want {
+			t.Errorf("%v: got %q, want %q", m, got, want)
+		}
 	}
 }
 
@@ -573,28 +392,4 @@ func TestCancel(t *testing.T) {
 	check(t, x.must(pi+"/cancel", "", "cancellation_reason", "abandoned"), 200, map[string]any{"status": "canceled", "amount_capturable": 0.0})
 	check(t, x.must(pi+"/cancel", "", "", ""), 400, map[string]any{"error.code": "payment_intent_unexpected_state"})
 	x.want(1000, 0, 0, payment.Canceled)
-}
-
-func BenchmarkPay(b *testing.B) {
-	clock := books.NewClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
-	bk := books.New(books.Config{Now: clock.Now, AfterFunc: clock.AfterFunc})
-	b.Cleanup(bk.Close)
-	d := stripesim.New(bk, stripesim.Options{BaseURL: "http://127.0.0.1/stripe"})
-	v := url.Values{}
-	form := payForm("pm_card_visa", "automatic")
-	for i := 0; i < len(form); i += 2 {
-		v.Add(form[i], form[i+1])
-	}
-	body := v.Encode()
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		r := httptest.NewRequest(http.MethodPost, "/v1/payment_intents", strings.NewReader(body))
-		r.Header.Set("Authorization", "Bearer sk_test_1")
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Idempotency-Key", strconv.Itoa(i))
-		w := httptest.NewRecorder()
-		if d.ServeHTTP(w, r); w.Code != http.StatusOK {
-			b.Fatalf("got status %d: %s", w.Code, w.Body)
-		}
-	}
 }
