@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -35,7 +36,24 @@ func main() {
 		// store.
 		gateway.CheckOnly()
 	}
+	gateway.SetDefaultRoot(configFolder(os.Args[1:]))
 	caddycmd.Main()
+}
+
+// configFolder is the folder of the file that --config names; "" where there is
+// none.
+func configFolder(args []string) string {
+	for i, a := range args {
+		name, value, inline := strings.Cut(a, "=")
+		switch {
+		case name != "--config" && name != "-c":
+		case inline:
+			return filepath.Dir(value)
+		case i+1 < len(args):
+			return filepath.Dir(args[i+1])
+		}
+	}
+	return ""
 }
 
 // commandOf returns the first argument that is no flag: none of the root

@@ -342,6 +342,17 @@ func TestRefusedCommands(t *testing.T) {
 	}
 }
 
+func TestConfigFolder(t *testing.T) {
+	for args, want := range map[string]string{
+		"run --config /etc/purser/a.json": "/etc/purser", "run --config=/etc/purser/a.json": "/etc/purser",
+		"run -c conf/a.json --watch": "conf", "run --config": "", "run": "", "run --config a.json": ".",
+	} {
+		if got := configFolder(strings.Fields(args)); got != want {
+			t.Errorf("configFolder(%s) = %q, want %q", args, got, want)
+		}
+	}
+}
+
 // TestModules holds what is linked, and that nothing else of Caddy's is.
 func TestModules(t *testing.T) {
 	out, errs, code := output(t, "list-modules")

@@ -12,7 +12,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +47,8 @@ type world struct {
 	handler                 string
 	client                  *http.Client
 	key, merchant           string
+	sim                     *simulator.Simulator
+	resets                  atomic.Int64 // connections that broke
 }
 
 // newWorld prepares a gateway; nothing runs yet.
@@ -52,7 +56,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
 		dir: t.TempDir(), public: freePort(t), admin: freePort(t), handler: "payments_gateway",
-		client: &http.Client{Timeout: 10 * time.Second},
+		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
 	}
 	for name, value := range secrets {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(value+"\n"), 0o600); err != nil {
@@ -70,7 +74,7 @@ func newWorld(t *testing.T) *world {
 			t.Errorf("close the simulator: %v", err)
 		}
 	})
-	w.psp = server.URL
+	w.psp, w.sim = server.URL, sim
 	w.accounts = object{"stripe": w.stripe()}
 	t.Cleanup(func() {
 		w.client.CloseIdleConnections()
@@ -229,8 +233,16 @@ func (w *world) pay(t *testing.T, idempotency string) string {
 	return id
 }
 
+// tryPay makes a payment. A connection that breaks is opened anew, and the
+// request made again under its key: where a listener closes, the kernel resets
+// the connections that it has not handed out yet, unless
+// net.ipv4.tcp_migrate_req is 1. An answer is never asked for twice.
 func (w *world) tryPay(idempotency string) (string, error) {
 	status, body, _, err := w.call("POST", "/v1/payments", idempotency, card(1999))
+	for tries := 1; err != nil && tries < 4; tries++ {
+		w.resets.Add(1)
+		status, body, _, err = w.call("POST", "/v1/payments", idempotency, card(1999))
+	}
 	if err != nil {
 		return "", err
 	}
@@ -239,6 +251,25 @@ func (w *world) tryPay(idempotency string) (string, error) {
 		return "", fmt.Errorf("create: %d %s %w, want 201 and succeeded", status, body, err)
 	}
 	return p.ID, nil
+}
+
+// metric reads one series of the admin endpoint; 0 where there is none.
+func (w *world) metric(t *testing.T, series string) int64 {
+	t.Helper()
+	status, body, _, err := w.do("GET", "http://"+w.admin+"/metrics", "", "", nil)
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("metrics: %d %v", status, err)
+	}
+	for line := range strings.Lines(string(body)) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			return int64(n)
+		}
+	}
+	return 0
 }
 
 // mustFail reloads a configuration that must be refused, and checks that the

@@ -40,7 +40,7 @@ func init() { caddy.RegisterModule(new(App)) }
 // it to merchants and PSPs.
 type App struct {
 	// Root is the folder where relative paths start. A Caddyfile sets it to its
-	// own; in JSON, empty is the working directory.
+	// own; in JSON, empty is the folder of the file that purser was run with.
 	Root string `json:"root,omitempty"`
 	// StoreConfig says where payments are kept.
 	StoreConfig StoreConfig `json:"store"`
@@ -89,10 +89,21 @@ var checkOnly bool
 // nothing. It is called before the first configuration is loaded, if at all.
 func CheckOnly() { checkOnly = true }
 
+// defaultRoot is where relative paths start in JSON that names no root; "" = the
+// working directory.
+var defaultRoot string
+
+// SetDefaultRoot says where relative paths start in JSON that names no root. It
+// is called before the first configuration is loaded, if at all.
+func SetDefaultRoot(dir string) { defaultRoot = dir }
+
 // Provision checks the configuration, resolves the secrets, and opens the store
 // or takes it over from the configuration that runs.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Slogger()
+	if a.Root == "" {
+		a.Root = defaultRoot
+	}
 	if err := a.StoreConfig.check(); err != nil {
 		return err
 	}
