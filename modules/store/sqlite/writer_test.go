@@ -1,12 +1,15 @@
 package sqlite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
+
+	"github.com/ncruces/go-sqlite3"
 
 	"github.com/purser-pay/purser/modules/store"
 )
@@ -158,5 +161,28 @@ func TestCloseDrains(t *testing.T) {
 	}
 	if got := missing(t, open(t, Config{Path: path}), ids...); len(got) > 0 {
 		t.Errorf("got %v missing, want none", got)
+	}
+}
+
+// TestHiddenFailure lets an fn hide that one of its writes failed, in a way that
+// leaves the transaction open: the rest of it must not be committed.
+func TestHiddenFailure(t *testing.T) {
+	s := open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := s.Update(t.Context(), func(x store.Tx) error {
+		if err := put("pay_1")(x); err != nil {
+			return err
+		}
+		db := x.(*tx).c.db
+		defer db.SetInterrupt(db.SetInterrupt(canceled))
+		_ = put("pay_2")(x)
+		return nil
+	})
+	if !errors.Is(err, sqlite3.INTERRUPT) {
+		t.Errorf("update: got error %v, want %v", err, sqlite3.INTERRUPT)
+	}
+	if got := missing(t, s, "pay_1", "pay_2"); len(got) != 2 {
+		t.Errorf("got %v missing, want both", got)
 	}
 }
