@@ -227,11 +227,6 @@ func version() string {
 
 func (a *App) onCleanup(f func() error) { a.release = append(a.release, f) }
 
-func drop(pool *caddy.UsagePool, key any) error {
-	_, err := pool.Delete(key)
-	return err
-}
-
 // Start begins recovery, expiry and the application of webhooks.
 func (a *App) Start() error {
 	if a.engine == nil {

@@ -107,6 +107,7 @@ func TestAdaptRefuses(t *testing.T) {
 		{"unknown field", account("mode test\ncolour red"), `account a has no field "colour"`, "Caddyfile:8"},
 		{"field twice", account("mode test\nmode live"), "mode is given twice; first at line 7", "Caddyfile:8"},
 		{"credential missing", head + "account a stripe {\nmode test\nsecret_key {env.A}\n}\n}\n}", "webhook_secret is missing", "Caddyfile:6"},
+		{"all credentials missing", head + "account b alipay {\nmode test\n}\n}\n}", "alipay_public_key, app_id, private_key is missing", "Caddyfile:6"},
 		{"bare credential", head + "account a stripe {\nmode test\nsecret_key sk_test_canary\n}\n}\n}", "by reference", "Caddyfile:8"},
 		{"mode missing", account(""), "mode is missing", "Caddyfile:6"},
 		{"mode unknown", account("mode production"), `mode "production"`, "Caddyfile:7"},

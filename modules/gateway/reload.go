@@ -66,7 +66,7 @@ func (a *App) refuseOrphans(ctx context.Context) error {
 }
 
 func orphanError(name string, was, is knownAccount) error {
-	const advice = "keep it, marked retired, until a configuration without it is meant"
+	const advice = "mark it retired first, and remove it in a later reload"
 	switch {
 	case is == knownAccount{}:
 		return fmt.Errorf("account %s is gone, and has payments that are unresolved, capturable or refundable; %s", name, advice)

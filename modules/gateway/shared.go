@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -33,7 +34,7 @@ func (g *ground) Destruct() error { return g.store.Close() }
 
 // openGround loads the store at path from the pool, or opens it.
 func openGround(ctx context.Context, path string, log *slog.Logger) (*ground, error) {
-	value, _, err := grounds.LoadOrNew(path, func() (caddy.Destructor, error) {
+	g, err := pooled(grounds, path, func() (*ground, error) {
 		s, err := sqlite.Open(ctx, sqlite.Config{Path: path, Now: time.Now, Log: log})
 		if err != nil {
 			return nil, err
@@ -46,7 +47,28 @@ func openGround(ctx context.Context, path string, log *slog.Logger) (*ground, er
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return value.(*ground), nil
+	return g, nil
+}
+
+// pooled loads the value of a key from a pool, or makes it. Whoever got one
+// calls drop once.
+func pooled[T caddy.Destructor](pool *caddy.UsagePool, key any, open func() (T, error)) (T, error) {
+	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) { return open() })
+	if err != nil {
+		var none T
+		return none, err
+	}
+	v, ok := value.(T)
+	if !ok { // a pool holds one type
+		return v, errors.Join(fmt.Errorf("the pool holds a %T", value), drop(pool, key))
+	}
+	return v, nil
+}
+
+// drop gives back what pooled handed out.
+func drop(pool *caddy.UsagePool, key any) error {
+	_, err := pool.Delete(key)
+	return err
 }
 
 // directories keeps the snapshots of keys over reloads. A directory belongs to
@@ -62,12 +84,12 @@ type directoryKey struct {
 type directory struct{ *access.Directory }
 
 // Destruct does nothing.
-func (directory) Destruct() error { return nil }
+func (*directory) Destruct() error { return nil }
 
 // openDirectory loads the directory of a store from the pool, or reads it.
 func openDirectory(ctx context.Context, path string, pepper []byte, s store.Store) (directoryKey, *access.Directory, error) {
 	key := directoryKey{path, sha256.Sum256(pepper)}
-	value, _, err := directories.LoadOrNew(key, func() (caddy.Destructor, error) {
+	shared, err := pooled(directories, key, func() (*directory, error) {
 		d := access.NewDirectory(pepper, func(ctx context.Context) (merchants []access.Merchant, keys []access.Key, err error) {
 			err = s.View(ctx, func(r store.Reader) error {
 				if merchants, err = r.Merchants(); err != nil {
@@ -81,10 +103,10 @@ func openDirectory(ctx context.Context, path string, pepper []byte, s store.Stor
 		if err := d.Refresh(ctx); err != nil {
 			return nil, err
 		}
-		return directory{d}, nil
+		return &directory{d}, nil
 	})
 	if err != nil {
 		return directoryKey{}, nil, err
 	}
-	return key, value.(directory).Directory, nil
+	return key, shared.Directory, nil
 }

@@ -110,14 +110,14 @@ func openTripper(account *connector.Account, o transport.HTTPOptions) (tripperKe
 		return tripperKey{}, nil, fmt.Errorf("transport: %w", err)
 	}
 	key := tripperKey{account.Name, account.Base(), sha256.Sum256(b)}
-	value, _, err := trippers.LoadOrNew(key, func() (caddy.Destructor, error) {
+	client, err := pooled(trippers, key, func() (*tripper, error) {
 		rt, err := transport.NewTripper(o)
 		return &tripper{rt}, err
 	})
 	if err != nil {
 		return tripperKey{}, nil, fmt.Errorf("transport: %w", err)
 	}
-	return key, value.(*tripper).RoundTripper, nil
+	return key, client.RoundTripper, nil
 }
 
 // observer counts exchanges. The engine logs those that end in doubt.
