@@ -2,6 +2,7 @@ package books
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/purser-pay/purser/modules/payment"
 )
@@ -135,6 +136,12 @@ var Cards = []Card{
 		Challenge: ChallengeAlways, After: insufficientFunds,
 	},
 	{
+		Number: "4000008400001280", Token: "pm_card_threeDSecureLookupFails", Means: "3-D Secure cannot be asked, declined",
+		Decline: genericDecline,
+	},
+	{Number: "4000000000003063", Token: "pm_card_threeDSecureRequired", Means: "3-D Secure required", Challenge: ChallengeAlways},
+	{Number: "4000000000003097", Token: "pm_card_threeDSecureOptionalError", Means: "approved, without 3-D Secure"},
+	{
 		Number: "4000000000003055", Token: "pm_card_threeDSecureOptional", Means: "3-D Secure only where asked for",
 		Challenge: ChallengeSupported,
 	},
@@ -154,14 +161,41 @@ var Cards = []Card{
 	},
 }
 
+// approved are the further numbers that Stripe publishes, by brand, country and
+// for disputes, which are not simulated: all of them are approved. Their token
+// is pm_card_ and the number.
+const approved = `
+	6011981111111113 6200000000000047 4000000000000036 4000000000000010 4000000000000028 4000000000000259
+	4000000000002685 4000000000001976 4000000000005423 4000000000000077 4000003720000278
+	4000000320000021 4000000760000002 4000001240000000 4000001520000001 4000001700000003 4000001880000005
+	4000002180000000 4000004840008001 4000005910000000 4000006000000066 4000006040000068 4000008580000003
+	4000007840000001 5200007840000022 4000000400000008 4000000560000004 4000001000000000 4000001120000005
+	4000001910000009 4000001960000008 4000002030000002 4000002080000001 4000002330000009 4000002460000001
+	4000002500000003 4000002760000016 4000002920000005 4000003000000030 4000003480000005 4000003720000005
+	4000003800000008 4000004280000005 4000004400000000 4000004420000006 4000004700000007 4000005280000002
+	4000005780000007 4000006160000005 4000006200000007 4000006420000001 4000006820000007 4000007050000006
+	4000007030000001 4000007240000007 4000007520000008 4000007560000009 4000008260000000 4000058260000005
+	4000000360000006 4000001560000002 4000003440000004 4000003560000008 4000003920000003 4000004580000002
+	4000005540000008 4000007020000003 4000001580000008 4000007640000003`
+
+// byName indexes the cards by number and by token.
+var byName = sync.OnceValue(func() map[string]*Card {
+	m := map[string]*Card{}
+	for n := range strings.FieldsSeq(approved) {
+		c := &Card{Number: n, Token: "pm_card_" + n, Means: "approved"}
+		m[c.Number], m[c.Token] = c, c
+	}
+	for i := range Cards {
+		c := &Cards[i]
+		m[c.Number], m[c.Token] = c, c
+	}
+	return m
+})
+
 // FindCard finds a row by number or token.
 func FindCard(name string) (*Card, bool) {
-	for i := range Cards {
-		if c := &Cards[i]; c.Number == name || c.Token == name {
-			return c, true
-		}
-	}
-	return nil, false
+	c, ok := byName()[name]
+	return c, ok
 }
 
 // Brand names the network of a card as Stripe writes it.
