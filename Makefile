@@ -1,0 +1,84 @@
+# Everything that is done with this house has a name here; `make` lists them.
+
+GO       ?= go
+VERSION  ?= dev
+FUZZTIME ?= 10s
+BENCH    ?=
+ARGS     ?=
+
+# The linter is built once, at this version, into a folder that git ignores.
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI         := tools/bin/golangci-lint-$(GOLANGCI_VERSION)
+
+# Faces link the whole of Caddy, whose build takes minutes, and as long again for
+# the race detector. The core below does not link it, and holds nearly all state
+# that goroutines share. So `make test` runs the core under the detector and the
+# faces without; test-race runs everything under it. A new package is core unless
+# this pattern says otherwise.
+FACES   := /(bench|cmd|test|modules/edge|modules/gateway|modules/standard)(/|$$)
+MODULE  := github.com/purser-pay/purser
+core     = $$($(GO) list ./... | grep -vE '^$(MODULE)$(FACES)')
+faces    = $$($(GO) list ./... | grep -E '^$(MODULE)$(FACES)')
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## build ./purser
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -X main.version=$(VERSION)' -o purser ./cmd/purser
+
+.PHONY: run
+run: ## run the gateway for development; ARGS="--listen 127.0.0.1:9443"
+	$(GO) run ./cmd/purser dev $(ARGS)
+
+.PHONY: test
+test: ## run every test: the core under the race detector, the faces without
+	$(GO) test -race $(core)
+	$(GO) test $(faces)
+
+.PHONY: test-short
+test-short: ## run the tests without the long ones and without the race detector
+	$(GO) test -short $(core)
+
+.PHONY: test-race
+test-race: ## run every test under the race detector; builds Caddy a second time
+	$(GO) test -race ./...
+
+.PHONY: crash
+crash: ## kill the gateway in the middle of payments, and look what it knows afterwards
+	$(GO) test -count=1 -v ./test/crash/...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME each (10s)
+	@set -e; grep -rlE '^func Fuzz' --include='*_test.go' modules | xargs -n1 dirname | sort -u | while read -r dir; do \
+		for target in $$(cat "$$dir"/*_test.go | sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p'); do \
+			echo "$$dir $$target"; \
+			$(GO) test "./$$dir" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## measure a gateway on this machine; BENCH holds the program's own flags
+	$(GO) run ./bench $(BENCH)
+
+.PHONY: lint
+lint: $(GOLANGCI) ## look for what is wrong, in the wrong room, or jars
+	$(GOLANGCI) run
+
+.PHONY: fmt
+fmt: $(GOLANGCI) ## format the code and group the imports
+	$(GOLANGCI) fmt
+
+.PHONY: docs
+docs: ## draw the pages that come from the code
+	$(GO) test ./modules/payment ./modules/engine ./modules/standard -run 'Page$$' -update
+
+.PHONY: verify
+verify: test lint ## what must pass before a change goes in
+
+$(GOLANGCI):
+	@mkdir -p tools/bin
+	GOBIN='$(CURDIR)/tools/bin' GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv tools/bin/golangci-lint $@
