@@ -658,3 +658,32 @@ func TestStoreAway(t *testing.T) {
 type awayStore struct{ store.Store }
 
 func (awayStore) Update(context.Context, func(store.Tx) error) error { return store.ErrUnavailable }
+
+// "Not found" right after a lost send proves nothing: the PSP may be slow.
+func TestNotFoundNeedsTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	named := w.psps["named"]
+	named.fault = []string{"lost after"}
+	a, err := w.eng.Create(t.Context(), claim("k"), walletPayment(1000, payment.FlowBarcode))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := read(t, a).ID
+	ref := w.payment(id).Attempts[0].Reference
+	ch := named.charges[ref]
+	delete(named.charges, ref) // taken, and not to be found yet
+	for range 10 {
+		w.pass(time.Second)
+		w.work()
+	}
+	if p := w.payment(id); p.Status != payment.Processing || p.Outcome != payment.Unknown {
+		t.Fatalf("after 10 s of not_found_after's 20: %s, %s", p.Status, p.Outcome)
+	}
+	named.charges[ref] = ch
+	w.calm(20 * time.Second)
+	if p := w.payment(id); p.Status != payment.Succeeded {
+		t.Errorf("got %s", p.Status)
+	}
+	w.reconcile()
+}

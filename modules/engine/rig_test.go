@@ -174,14 +174,27 @@ func (r *rig) fault(connectorName, operation, fault string, n int) {
 	}
 }
 
-// reached counts how often the PSP got and executed an operation.
-func (r *rig) reached(connectorName, operation string) (c books.Count) {
+// reached is how often the PSP got an operation, and how often it acted: the
+// former by its own count of requests, the latter by what is in its books.
+func (r *rig) reached(connectorName, operation string) (n tally) {
 	for _, t := range r.sim.Books().Counts(connectorName, "") {
-		c.Received += t.Requests[operation].Received
-		c.Executed += t.Requests[operation].Executed
+		n.received += t.Requests[operation].Received
 	}
-	return c
+	for _, c := range r.sim.Books().All() {
+		switch {
+		case c.Connector != connectorName:
+		case operation == "authorize" && c.Authorized > 0,
+			operation == "capture" && c.Captured > 0,
+			operation == "void" && c.Status == payment.Canceled:
+			n.acted++
+		case operation == "refund":
+			n.acted += int64(len(c.Refunds))
+		}
+	}
+	return n
 }
+
+type tally struct{ received, acted int64 }
 
 // settle ends the misfortune and works until the payment is settled, or for at
 // most d of the rig's time.

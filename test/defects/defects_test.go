@@ -1,0 +1,185 @@
+// Package defects proves that the tests of the money path can fail: it puts one
+// deliberate defect at a time into the engine or the transport, by the
+// compiler's overlay, and demands that the named test catches it.
+package defects
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// defect is one mistake that somebody could make.
+type defect struct {
+	name     string
+	file     string // from the module's root
+	old, new string // old must occur exactly once
+	pkg      string
+	test     string // the test that must catch it
+}
+
+var defects = []defect{
+	{
+		name: "fail over while unknown",
+		file: "modules/engine/learn.go",
+		old:  "if n.by != byQuery { // a question without an answer takes no knowledge away\n\t\t\tdoubt(p, a)\n\t\t}\n\t\treturn verdict{}, nil",
+		new:  "return refused(p, a, payment.Fail(payment.PSPUnavailable), n)",
+		pkg:  "./modules/engine", test: "TestUnknownIsNeverTriedElsewhere",
+	},
+	{
+		name: "drop the key's claim",
+		file: "modules/engine/claim.go",
+		old:  "case claimed:\n\t\treturn key, nil, nil",
+		new:  "case claimed, held.Status == 0:\n\t\treturn key, nil, nil",
+		pkg:  "./modules/engine", test: "TestOneKeyOneCharge",
+	},
+	{
+		name: "cancel with the caller",
+		file: "modules/engine/carry.go",
+		old:  "ctx = context.WithoutCancel(ctx)\n\tbudget",
+		new:  "budget",
+		pkg:  "./modules/engine", test: "TestCallerHangsUp",
+	},
+	{
+		name: "forget the worst send",
+		file: "modules/transport/run.go",
+		old:  "r.doubt = r.doubt || o.unknown",
+		new:  "r.doubt = o.unknown",
+		pkg:  "./modules/engine", test: "TestFailureTable",
+	},
+	{
+		name: "believe not found at once",
+		file: "modules/engine/learn.go",
+		old:  "case n.now.Sub(a.Sent) < n.notFoundAfter:\n\t\tif a.Doubt {\n\t\t\tdoubt(p, a)\n\t\t}\n\t\treturn verdict{}, nil\n",
+		new:  "",
+		pkg:  "./modules/engine", test: "TestNotFoundNeedsTime",
+	},
+	{
+		name: "a new reference for every attempt at the PSP",
+		file: "modules/engine/call.go",
+		old:  "Key: e.stepKey(a, a.Step)",
+		new:  "Key: e.stepKey(a, a.Step+e.now().String())",
+		pkg:  "./modules/engine", test: "TestHistories",
+	},
+	{
+		name: "answer before the outcome is durable",
+		file: "modules/engine/carry.go",
+		old:  "if err := e.schedule(tx, m, p, j, goOn); err != nil {\n\t\treturn nil, err\n\t}",
+		new:  "",
+		pkg:  "./modules/engine", test: "TestHistories",
+	},
+	{
+		name: "end a payment by the passing of time alone",
+		file: "modules/engine/work.go",
+		old:  "case payment.RequiresAction, payment.Processing:\n\t\terr = e.expireSent(ctx, &p)",
+		new:  "case payment.RequiresAction, payment.Processing:\n\t\treturn e.expireBlindly(ctx, i)",
+		pkg:  "./modules/engine", test: "TestExpiry",
+	},
+	{
+		name: "refund without reserving",
+		file: "modules/engine/operate.go",
+		old:  "free := left - p.AmountReservedForRefund()",
+		new:  "free := left",
+		pkg:  "./modules/engine", test: "TestRefundAmounts",
+	},
+	{
+		name: "capture what another capture has reserved",
+		file: "modules/payment/payment.go",
+		old:  "return 0 // a final capture and a void each dispose of the whole rest",
+		new:  "rest -= 0",
+		pkg:  "./modules/engine", test: "TestCaptureReserves",
+	},
+	{
+		name: "believe any webhook",
+		file: "modules/engine/work.go",
+		old:  "r.Charge.Amount == p.Amount.With(a.Amount) &&\n\t\t\t",
+		new:  "",
+		pkg:  "./modules/engine", test: "TestWebhookMustAgree",
+	},
+	{
+		name: "show a payment to another merchant",
+		file: "modules/engine/engine.go",
+		old:  "case p.Merchant != s.Merchant || p.Mode != s.Mode:",
+		new:  "case p.Mode != s.Mode:",
+		pkg:  "./modules/engine", test: "TestNothingCrosses",
+	},
+}
+
+// extra is code that a defect needs to compile.
+var extra = map[string]string{
+	"end a payment by the passing of time alone": `
+func (e *Engine) expireBlindly(ctx context.Context, i store.Item) error {
+	return e.update(ctx, func(tx store.Tx) error {
+		t, err := decodeTicket(i)
+		if err != nil {
+			return err
+		}
+		p, err := tx.Payment(t.Payment)
+		if err != nil {
+			return err
+		}
+		m := mark(&p)
+		end(p.Current(), payment.AttemptCanceled, nil, e.now())
+		p.Status = payment.Expired
+		if _, err := e.save(tx, m, &p, false); err != nil {
+			return err
+		}
+		return tx.Dequeue(store.Expire, i.ID)
+	})
+}
+`,
+}
+
+func TestDefectsAreCaught(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the engine once for each defect")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range defects {
+		t.Run(strings.ReplaceAll(d.name, " ", "_"), func(t *testing.T) {
+			out, err := run(t, root, d)
+			if err == nil {
+				t.Fatalf("%s passes with the defect in it", d.test)
+			}
+			if bytes.Contains(out, []byte("[build failed]")) || !bytes.Contains(out, []byte("--- FAIL: "+d.test)) {
+				t.Fatalf("%s did not fail by itself:\n%.3000s", d.test, out)
+			}
+		})
+	}
+}
+
+// run puts the defect into a copy of its file, and runs the test on that.
+func run(t *testing.T, root string, d defect) ([]byte, error) {
+	t.Helper()
+	file := filepath.Join(root, filepath.FromSlash(d.file))
+	src, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(src), d.old); n != 1 {
+		t.Fatalf("%s: the place for the defect occurs %d times: bring this test up to date", d.file, n)
+	}
+	dir := t.TempDir()
+	broken := filepath.Join(dir, filepath.Base(file))
+	if err := os.WriteFile(broken, []byte(strings.Replace(string(src), d.old, d.new, 1)+extra[d.name]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{file: broken}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-short", "-count=1", "-overlay", list, "-run", "^"+d.test+"$", d.pkg)
+	cmd.Dir = root
+	return cmd.CombinedOutput()
+}
