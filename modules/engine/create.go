@@ -326,6 +326,12 @@ func confirmed(p payment.Payment, in Confirm) (payment.Payment, *payment.Method,
 	if in.Browser != nil {
 		p.Browser = in.Browser
 	}
+	if in.Account != "" {
+		if p.Account != "" && p.Account != in.Account {
+			return p, nil, payment.Invalid("payment_method.account", "the payment is pinned to another account")
+		}
+		p.Account = in.Account
+	}
 	p.Attempts = slices.Clone(p.Attempts)
 	return p, m, nil
 }

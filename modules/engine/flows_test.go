@@ -1,0 +1,226 @@
+package engine_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/purser-pay/purser/modules/engine"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/store"
+)
+
+// control calls the simulator's control API, as the payer's browser or a test
+// would.
+func (r *rig) control(method, path, body string) {
+	r.t.Helper()
+	req := httptest.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(body))
+	req.RemoteAddr = "127.0.0.1:1"
+	req.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	r.sim.ServeHTTP(w, req)
+	if w.Code >= http.StatusBadRequest {
+		r.t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+	}
+}
+
+func card(number string, m payment.CaptureMethod) engine.Create {
+	return engine.Create{
+		Amount: payment.Money{Minor: 1000, Currency: "USD"}, CaptureMethod: m, Confirm: true, ReturnURL: "https://shop.example/back?order=7",
+		Method: &payment.Method{Type: payment.MethodCard, Card: &payment.Card{
+			Number: payment.NewSensitive(number), ExpMonth: 12, ExpYear: 2030, CVC: payment.NewSensitive("123"),
+		}},
+	}
+}
+
+// The payer authenticates at the bank, comes back through the gateway, and is
+// sent on to the merchant with the truth.
+func TestPayerComesBack(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		result string
+		want   payment.Status
+	}{{"succeed", payment.Succeeded}, {"fail", payment.Failed}} {
+		t.Run(tt.result, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			o := r.create(card("4000000000003220", payment.CaptureAutomatic))
+			p := r.payment(o.ID)
+			if p.Status != payment.RequiresAction || p.NextAction == nil || p.NextAction.Type != payment.ActionRedirect {
+				t.Fatalf("got %s, %+v", p.Status, p.NextAction)
+			}
+			c := r.sim.Books().Challenges(true)
+			if len(c) != 1 {
+				t.Fatalf("%d challenges", len(c))
+			}
+			back, err := url.Parse(c[0].ReturnURL)
+			if err != nil || !strings.HasPrefix(back.Path, "/return/") || back.Host != "pay.example.com" {
+				t.Fatalf("the PSP was given %q", c[0].ReturnURL)
+			}
+			r.control(http.MethodPost, "/_sim/challenges/"+c[0].ID, `{"result":"`+tt.result+`"}`)
+			token := strings.TrimPrefix(back.Path, "/return/")
+			location, err := r.eng.Return(t.Context(), token, map[string][]string{"redirect_status": {"succeeded"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := "https://shop.example/back?order=7&payment=" + o.ID + "&status=" + string(tt.want)
+			if location != want {
+				t.Errorf("sent to %s, want %s", location, want)
+			}
+			if _, err := r.eng.Return(t.Context(), token[:len(token)-1]+"x", nil); refusal(t, err) != payment.CodeNotFound {
+				t.Errorf("a forged way back: %v", err)
+			}
+			r.reconcile("stripe", r.payment(o.ID))
+		})
+	}
+}
+
+// Webhooks may be lost: what waits for the payer is asked after all the same.
+func TestPayerNeverComesBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	o := r.create(card("4000000000003220", payment.CaptureAutomatic))
+	r.control(http.MethodPost, "/_sim/challenges/"+r.sim.Books().Challenges(true)[0].ID, `{"result":"succeed"}`)
+	for range 30 {
+		r.pass(time.Second)
+		if _, err := r.eng.Work(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p := r.payment(o.ID); p.Status != payment.Succeeded {
+		t.Errorf("got %s", p.Status)
+	}
+}
+
+func TestConfirmLater(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	in := cardPayment(1000, payment.CaptureAutomatic)
+	method := in.Method
+	in.Confirm, in.Method = false, nil
+	a, err := w.eng.Create(t.Context(), claim("k"), in)
+	if err != nil || read(t, a).Status != "requires_payment_method" {
+		t.Fatalf("%v %s", err, a.Body)
+	}
+	id := read(t, a).ID
+	if _, err := w.eng.Confirm(t.Context(), claim("c0"), id, engine.Confirm{}); refusal(t, err) != payment.CodeInvalidRequest {
+		t.Errorf("without a method: %v", err)
+	}
+	if _, err := w.eng.Confirm(t.Context(), claim("c1"), id, engine.Confirm{Method: method, Account: "nobodys"}); refusal(t, err) != payment.CodeNotFound {
+		t.Errorf("with a stranger's account: %v", err)
+	}
+	first, err := w.eng.Confirm(t.Context(), claim("c2"), id, engine.Confirm{Method: method})
+	if err != nil || first.Status != http.StatusOK || read(t, first).Status != "succeeded" {
+		t.Fatalf("%v %s", err, first.Body)
+	}
+	again, err := w.eng.Confirm(t.Context(), claim("c2"), id, engine.Confirm{Method: method})
+	if err != nil || !again.Replayed || string(again.Body) != string(first.Body) {
+		t.Errorf("replay: %v %s", err, again.Body)
+	}
+	if _, err := w.eng.Confirm(t.Context(), claim("c3"), id, engine.Confirm{Method: method}); refusal(t, err) != payment.CodeInvalidState {
+		t.Errorf("twice: %v", err)
+	}
+	w.reconcile()
+}
+
+func TestPatch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	a, err := create2(w, "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, text := read(t, a).ID, "new"
+	before := w.payment(id)
+	p, err := w.eng.Patch(t.Context(), scope, id, engine.Patch{Description: &text, Metadata: map[string]string{"a": "1", "b": "2"}})
+	if err != nil || p.Description != "new" || p.Version != before.Version+1 || p.Sequence != before.Sequence {
+		t.Errorf("%v %+v", err, p)
+	}
+	p, err = w.eng.Patch(t.Context(), scope, id, engine.Patch{Metadata: map[string]string{"a": "", "c": "3"}})
+	if err != nil || len(p.Metadata) != 2 || p.Metadata["b"] != "2" || p.Metadata["c"] != "3" {
+		t.Errorf("%v %v", err, p.Metadata)
+	}
+	w.psps["keyed"].fault = []string{"", "lost before"}
+	a, err = create2(w, "k2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A repeat under the PSP's key must be the same request.
+	if _, err := w.eng.Patch(t.Context(), scope, read(t, a).ID, engine.Patch{Description: &text}); refusal(t, err) != payment.CodeOperationInProgress {
+		t.Errorf("while the PSP has not answered: %v", err)
+	}
+}
+
+func TestFrozen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	a, err := w.eng.Create(t.Context(), claim("k"), cardPayment(1000, payment.CaptureManual))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store.Update(t.Context(), func(tx store.Tx) error { return tx.PutSetting(engine.SettingFrozen, "yes") }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := create2(w, "k2"); refusal(t, err) != payment.CodeFrozen {
+		t.Errorf("a new payment: %v", err)
+	}
+	if _, err := w.eng.Capture(t.Context(), claim("c"), read(t, a).ID, engine.Capture{Final: true}); err != nil {
+		t.Errorf("what is under way must go on: %v", err)
+	}
+	if b, err := w.eng.Create(t.Context(), claim("k"), cardPayment(1000, payment.CaptureManual)); err != nil || !b.Replayed {
+		t.Errorf("a replay: %v", err)
+	}
+}
+
+// An amount that the PSP cannot express is refused before anything is written.
+func TestNotRepresentable(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	in := card("4242424242424242", payment.CaptureAutomatic)
+	in.Amount = payment.Money{Minor: 5123, Currency: "KWD"} // Stripe takes steps of ten fils
+	_, err := r.eng.Create(t.Context(), claim("k"), in)
+	if refusal(t, err) != payment.CodeNotRepresentable {
+		t.Fatalf("got %v", err)
+	}
+	if n := len(r.sim.Books().All()); n != 0 {
+		t.Errorf("%d charges", n)
+	}
+	in.Amount.Minor = 5120
+	if a, err := r.eng.Create(t.Context(), claim("k"), in); err != nil || read(t, a).Status != "succeeded" {
+		t.Errorf("the key was consumed, or the amount refused: %v %s", err, a.Body)
+	}
+}
+
+// One query per payment in two seconds, however often a merchant asks.
+func TestSyncIsThrottled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	a, err := w.eng.Create(t.Context(), claim("k"), walletPayment(1000, payment.FlowQR))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := read(t, a).ID
+	ask := func() int {
+		for range 5 {
+			if _, err := w.eng.Payment(t.Context(), scope, id, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return len(w.psps["named"].calls) - 1
+	}
+	if n := ask(); n != 1 {
+		t.Errorf("%d queries, want 1", n)
+	}
+	w.pass(2 * time.Second)
+	if n := ask(); n != 2 {
+		t.Errorf("%d queries, want 2", n)
+	}
+	w.payQRs()
+	w.pass(2 * time.Second)
+	if p, err := w.eng.Payment(t.Context(), scope, id, true); err != nil || p.Status != payment.Succeeded {
+		t.Errorf("%v %s", err, p.Status)
+	}
+}
