@@ -3,6 +3,7 @@
 package access
 
 import (
+	"slices"
 	"time"
 
 	"github.com/purser-pay/purser/modules/payment"
@@ -64,10 +65,5 @@ type Principal struct {
 
 // Has tells whether the principal has a scope.
 func (p Principal) Has(s Scope) bool {
-	for _, have := range p.Scopes {
-		if have == s {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.Scopes, s)
 }

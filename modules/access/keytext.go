@@ -68,8 +68,9 @@ func ParseKey(text string) (ParsedKey, error) {
 	if len(text) != keyLength {
 		return ParsedKey{}, fmt.Errorf("%w: wrong length", ErrMalformedKey)
 	}
-	mode, rest, ok := payment.Test, "", false
-	if rest, ok = strings.CutPrefix(text, keyPrefix+"test_"); !ok {
+	mode := payment.Test
+	rest, ok := strings.CutPrefix(text, keyPrefix+"test_")
+	if !ok {
 		mode = payment.Live
 		if rest, ok = strings.CutPrefix(text, keyPrefix+"live_"); !ok {
 			return ParsedKey{}, fmt.Errorf("%w: wrong prefix", ErrMalformedKey)

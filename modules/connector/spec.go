@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"slices"
 	"time"
 
 	"github.com/purser-pay/purser/modules/payment"
@@ -74,14 +75,8 @@ func (i Idempotency) Repeatable(k payment.Kind, sent, now time.Time) bool {
 	if i.By == ByNothing {
 		return false
 	}
-	if len(i.Kinds) > 0 {
-		covered := false
-		for _, c := range i.Kinds {
-			covered = covered || c == k
-		}
-		if !covered {
-			return false
-		}
+	if len(i.Kinds) > 0 && !slices.Contains(i.Kinds, k) {
+		return false
 	}
 	return i.Window == 0 || now.Before(sent.Add(i.Window-WindowMargin))
 }
@@ -108,12 +103,7 @@ type Reversal struct {
 
 // Takes tells whether the connector does kind k.
 func (s Spec) Takes(k payment.Kind) bool {
-	for _, have := range s.Kinds {
-		if have == k {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s.Kinds, k)
 }
 
 // Method returns the entry for a method and flow.

@@ -47,7 +47,7 @@ type IDs struct {
 func (g *IDs) New(prefix string) string {
 	var b [16]byte
 	g.mu.Lock()
-	now := time.Now
+	now := time.Now //nolint:forbidigo // the default of the clock that is handed in
 	if g.Now != nil {
 		now = g.Now
 	}
@@ -68,8 +68,8 @@ func (g *IDs) New(prefix string) string {
 	for i := range 6 {
 		b[i] = byte(ms >> (40 - 8*i)) //nolint:gosec // the low byte is what is wanted
 	}
-	b[6] = 0x70 | byte(stamp>>8&0x0f) //nolint:gosec // 4 bits
-	b[7] = byte(stamp)                //nolint:gosec // the low byte is what is wanted
+	b[6] = 0x70 | byte(stamp>>8&0x0f)
+	b[7] = byte(stamp) //nolint:gosec // the low byte is what is wanted
 	b[8] = b[8]&0x3f | 0x80
 	return prefix + "_" + crockford.EncodeToString(b[:])
 }

@@ -10,11 +10,11 @@ import (
 // Redacted is what a secret or a card number prints as, whatever the verb.
 const Redacted = "[redacted]"
 
-// ErrSensitive is the answer to an attempt at marshalling a [Sensitive].
-var ErrSensitive = errors.New("card data cannot be marshalled")
+// ErrSensitive is the answer to an attempt at marshaling a [Sensitive].
+var ErrSensitive = errors.New("card data cannot be marshaled")
 
 // Sensitive is card data: a number or a verification code. It lives in memory
-// for one call. It prints as "[redacted]" and refuses to be marshalled, so that
+// for one call. It prints as "[redacted]" and refuses to be marshaled, so that
 // no log, store or answer can hold it by accident. It is held by a pointer, so
 // that a struct printed with it in an unexported field, where fmt cannot call a
 // method, shows an address.

@@ -94,7 +94,7 @@ func TestClientCertificate(t *testing.T) {
 
 func TestOldTLSIsRefused(t *testing.T) {
 	s, ca := tlsPSP(t, func(s *httptest.Server) {
-		s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // what is refused
+		s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} // what is refused
 	}, func(http.ResponseWriter, *http.Request) { t.Error("reached over TLS 1.1") })
 	h := newHarness(t, &fakeConnector{}, s.URL, nil)
 	h.cfg.Tripper = func(*connector.Account) (http.RoundTripper, error) {

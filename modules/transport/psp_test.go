@@ -192,6 +192,7 @@ func (p *psp) answer(c net.Conn, what string) {
 
 // waitReadable waits for bytes without taking any.
 func waitReadable(t testing.TB, c net.Conn) {
+	t.Helper()
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Error(err)

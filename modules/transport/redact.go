@@ -89,7 +89,7 @@ func credentials(v reflect.Value, found []string, depth int) []string {
 		return found
 	}
 	if v.CanInterface() {
-		if s, ok := v.Interface().(connector.Secret); ok {
+		if s, ok := reflect.TypeAssert[connector.Secret](v); ok {
 			return append(found, s.Reveal())
 		}
 	}

@@ -35,7 +35,7 @@ func dyingPSP(t *testing.T) (base string, arrivals func() []string) {
 	var mu sync.Mutex
 	var seen []string
 	serve := func(c net.Conn) {
-		defer c.Close() //nolint:errcheck // a test's server
+		defer c.Close()
 		br := bufio.NewReader(c)
 		for n := 0; ; n++ {
 			req, err := http.ReadRequest(br)

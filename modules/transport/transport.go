@@ -129,7 +129,7 @@ func New(cfg Config) *Transport {
 		cfg.Version = "dev"
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = time.Now //nolint:forbidigo // the default of the clock that is handed in
 	}
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep

@@ -3,6 +3,7 @@ package connectortest
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -198,13 +199,11 @@ func secrets(v reflect.Value, path string, depth int) map[string]string {
 			continue
 		}
 		name := strings.TrimPrefix(path+"."+field.Name, ".")
-		if s, ok := v.Field(i).Interface().(connector.Secret); ok {
+		if s, ok := reflect.TypeAssert[connector.Secret](v.Field(i)); ok {
 			found[name] = s.Reveal()
 			continue
 		}
-		for n, s := range secrets(v.Field(i), name, depth+1) {
-			found[n] = s
-		}
+		maps.Copy(found, secrets(v.Field(i), name, depth+1))
 	}
 	return found
 }

@@ -200,6 +200,7 @@ func answers(op payment.Operation, name string) (method string, ok bool) {
 		if op.Of == payment.KindRefund {
 			asked = []string{methodRefundQuery}
 		}
+	default: // a capture: Alipay has none
 	}
 	for _, m := range asked {
 		if strings.ReplaceAll(m, ".", "_")+"_response" == name {

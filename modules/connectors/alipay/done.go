@@ -27,8 +27,9 @@ func done(call connector.Call, method string, a *answer) (connector.Result, erro
 			return refundStands(op, a)
 		}
 		return stands(op, a)
+	default:
+		return connector.Result{}, fmt.Errorf("%s has no answer", call.Op.Kind())
 	}
-	return connector.Result{}, fmt.Errorf("%s has no answer", call.Op.Kind())
 }
 
 func authorized(op payment.Authorize, method string, a *answer) (connector.Result, error) {

@@ -78,7 +78,9 @@ func FuzzSignedAnswer(f *testing.F) {
 		Reference: connectortest.Reference, Amount: payment.Money{Minor: 8888, Currency: "CNY"}, Flow: payment.FlowQR,
 	}
 	ops := []payment.Operation{
-		barcode(), payment.Void{Charge: charge}, payment.GiveBack{Charge: charge, Amount: charge.Amount},
+		barcode(),
+		payment.Void{Charge: charge},
+		payment.GiveBack{Charge: charge, Amount: charge.Amount},
 		payment.Sync{Of: payment.KindAuthorize, Charge: charge, Reference: connectortest.Reference},
 		payment.Sync{Of: payment.KindRefund, Charge: charge, Reference: connectortest.Reference},
 	}
@@ -87,7 +89,7 @@ func FuzzSignedAnswer(f *testing.F) {
 		if e, err := open([]byte(body)); err == nil {
 			object := strings.ReplaceAll(string(e.object), "chg00", "ref00")
 			for i := range ops {
-				f.Add(uint8(i), object) //nolint:gosec // five
+				f.Add(uint8(i), object)
 			}
 		}
 	}

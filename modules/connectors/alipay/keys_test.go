@@ -32,7 +32,7 @@ func TestParsePrivate(t *testing.T) {
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	pkcs8 = must(t, pkcs8, err)
 	pkcs1 := x509.MarshalPKCS1PrivateKey(key)
-	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // it must be refused
+	weak, err := rsa.GenerateKey(rand.Reader, 1024) // it must be refused
 	if err != nil {
 		t.Fatal(err)
 	}

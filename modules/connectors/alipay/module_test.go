@@ -26,7 +26,7 @@ func TestModule(t *testing.T) {
 	if !ok {
 		t.Fatalf("module is a %T", m)
 	}
-	if c.Spec().Name != string(info.ID.Name()) {
+	if c.Spec().Name != info.ID.Name() {
 		t.Errorf("spec names %q, module %q", c.Spec().Name, info.ID.Name())
 	}
 	lookup := func(string) (string, error) { return "hunter2", nil }

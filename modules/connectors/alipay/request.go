@@ -162,7 +162,7 @@ func (c *Connector) post(call connector.Call, m message) (*http.Request, error) 
 		return nil, err
 	}
 	form := url.Values{"biz_content": {body}}.Encode()
-	//nolint:noctx // a codec has no context: the transport sets it.
+	// A codec has no context: the transport sets it.
 	r, err := http.NewRequest(http.MethodPost, gateway(call)+"?"+query.Encode(), strings.NewReader(form))
 	if err != nil {
 		return nil, errors.New("base URL is malformed")

@@ -41,7 +41,7 @@ func (s *Store) Backup(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	_ = dir.Sync() //nolint:errcheck // not every system can sync a folder
+	_ = dir.Sync() // not every system can sync a folder
 	return dir.Close()
 }
 

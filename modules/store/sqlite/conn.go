@@ -56,10 +56,10 @@ func (c *conn) close() error {
 		return nil
 	}
 	for _, s := range c.stmts {
-		_ = s.Close() //nolint:errcheck // repeats the error of the statement's last run
+		_ = s.Close() // repeats the error of the statement's last run
 	}
 	for _, s := range c.lists {
-		_ = s.Close() //nolint:errcheck // as above
+		_ = s.Close() // as above
 	}
 	return c.db.Close()
 }
@@ -154,7 +154,7 @@ func (b *binder) row() (bool, error) {
 
 // reset ends a statement early, after its last row that matters. What Reset
 // reports is the error of the last step, which row has reported.
-func (b *binder) reset() { _ = b.s.Reset() } //nolint:errcheck // see above
+func (b *binder) reset() { _ = b.s.Reset() } // see above
 
 // column reads a time that binder.time wrote.
 func column(s *sqlite3.Stmt, n int) time.Time { return time.UnixMilli(s.ColumnInt64(n)).UTC() }
@@ -165,8 +165,7 @@ func fault(op string, err error) error {
 	if err == nil || errors.Is(err, store.ErrUnavailable) {
 		return err
 	}
-	var code sqlite3.ErrorCode
-	if errors.As(err, &code) {
+	if code, ok := errors.AsType[sqlite3.ErrorCode](err); ok {
 		switch code {
 		case sqlite3.FULL, sqlite3.IOERR, sqlite3.BUSY, sqlite3.LOCKED, sqlite3.READONLY, sqlite3.CANTOPEN,
 			sqlite3.CORRUPT, sqlite3.NOTADB, sqlite3.NOMEM, sqlite3.PERM, sqlite3.PROTOCOL, sqlite3.NOLFS:

@@ -42,7 +42,7 @@ func lock(path string) (*os.File, error) {
 	}
 	taken, err := tryLock(f)
 	if err == nil && !taken {
-		pid, _ := io.ReadAll(io.LimitReader(f, maxPID)) //nolint:errcheck // the number only makes the message better
+		pid, _ := io.ReadAll(io.LimitReader(f, maxPID)) // the number only makes the message better
 		n, _ := strconv.Atoi(strings.TrimSpace(string(pid)))
 		err = &LockedError{Path: path, PID: n}
 	}
@@ -50,7 +50,7 @@ func lock(path string) (*os.File, error) {
 		err = writePID(f)
 	}
 	if err != nil {
-		_ = f.Close() //nolint:errcheck // nothing was written through it
+		_ = f.Close() // nothing was written through it
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	return f, nil

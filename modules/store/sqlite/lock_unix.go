@@ -11,7 +11,7 @@ import (
 
 // tryLock takes an exclusive lock without waiting.
 func tryLock(f *os.File) (bool, error) {
-	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // a descriptor fits an int
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) // a descriptor fits an int
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return false, nil
 	}

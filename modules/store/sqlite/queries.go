@@ -56,7 +56,7 @@ const (
 	queries // how many there are
 )
 
-var texts = [queries]string{
+var texts = [queries]string{ //nolint:gosec // G101: SQL about keys is no key
 	qBegin:          `BEGIN`, // deferred: the first read takes the snapshot
 	qBeginImmediate: `BEGIN IMMEDIATE`,
 	qCommit:         `COMMIT`,

@@ -74,7 +74,7 @@ var _ store.Store = (*Store)(nil)
 // made due, and the leases of their idempotency keys end.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = time.Now //nolint:forbidigo // the default of the clock that is handed in
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -10,12 +10,14 @@ import (
 
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t testing.TB) store.Store {
+		t.Helper()
 		return open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})
 	})
 }
 
 func TestReopen(t *testing.T) {
 	storetest.Reopen(t, func(t testing.TB) func() store.Store {
+		t.Helper()
 		path := filepath.Join(t.TempDir(), "purser.db")
 		return func() store.Store { return open(t, Config{Path: path}) }
 	})
@@ -38,6 +40,7 @@ func open(t testing.TB, cfg Config) *Store {
 
 func BenchmarkPay(b *testing.B) {
 	storetest.Benchmark(b, func(t testing.TB) store.Store {
+		t.Helper()
 		return open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -30,10 +31,10 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 	}
 	r := &reader{c}
 	defer func() {
-		r.c = nil // a reader that outlives its view fails loudly
-		c.db.SetInterrupt(context.Background())
+		r.c = nil                               // a reader that outlives its view fails loudly
+		c.db.SetInterrupt(context.Background()) //nolint:forbidigo // the connection outlives the view
 		if err := c.end(); err != nil {
-			s.cfg.Log.Error("read transaction does not end", "error", err)
+			s.cfg.Log.Error("read transaction does not end", slog.Any("error", err))
 		}
 		s.views <- c
 	}()

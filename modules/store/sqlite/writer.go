@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
@@ -209,7 +210,7 @@ func (w *writer) call(u *update) (err error) {
 		t.c = nil // a transaction that outlives its update fails loudly
 		if p := recover(); p != nil {
 			// The caller panics again, but its stack does not show where.
-			w.s.cfg.Log.Error("update panicked", "panic", p, "stack", string(debug.Stack()))
+			w.s.cfg.Log.Error("update panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 			u.panicked, err = p, errAborted
 		}
 	}()
@@ -244,14 +245,14 @@ func (w *writer) commit() error {
 		return nil
 	}
 	if rest := w.conn.end(); rest != nil {
-		w.s.cfg.Log.Error("rollback after a failed commit failed", "error", rest)
+		w.s.cfg.Log.Error("rollback after a failed commit failed", slog.Any("error", rest))
 	}
 	if harmless(err) {
 		return fmt.Errorf("sqlite: commit: %w: %w", store.ErrUnavailable, err)
 	}
 	w.s.doubt.Store(true)
 	if again := w.settle(); again != nil {
-		w.s.cfg.Log.Error("commit is uncertain", "error", err)
+		w.s.cfg.Log.Error("commit is uncertain", slog.Any("error", err))
 		return fmt.Errorf("sqlite: commit: %w: %w", store.ErrUncertain, err)
 	}
 	return fmt.Errorf("sqlite: commit: %w: %w", store.ErrUnavailable, err)
@@ -292,6 +293,6 @@ func (w *writer) checkpoint() {
 	}
 	_, _, err := w.conn.db.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
 	if err != nil {
-		w.s.cfg.Log.Warn("checkpoint failed", "error", err)
+		w.s.cfg.Log.Warn("checkpoint failed", slog.Any("error", err))
 	}
 }
