@@ -52,6 +52,7 @@ func history(t *testing.T, seed uint64) {
 		ids = append(ids, read(t, a).ID)
 		for range w.intn(4) {
 			w.anyCall(ids[w.intn(len(ids))])
+			w.anyNews()
 			w.pass(time.Duration(w.intn(10_000)) * time.Millisecond)
 			w.work()
 		}
@@ -112,6 +113,25 @@ func (w *world) anyCall(id string) {
 	var refusal *payment.Error
 	if err != nil && !errors.As(err, &refusal) {
 		w.t.Errorf("call on %s: %v", id, err)
+	}
+}
+
+// anyNews delivers what the PSPs have told of their charges, at the time or long
+// after: in any order, twice, or never.
+func (w *world) anyNews() {
+	for _, name := range []string{"keyed", "named", "second"} {
+		p := w.psps[name]
+		for _, ch := range p.order {
+			if w.intn(3) == 0 {
+				p.told = append(p.told, *ch)
+			}
+		}
+		for range min(len(p.told), 3) {
+			ch := p.told[w.intn(len(p.told))]
+			if w.intn(2) == 0 {
+				_ = w.deliver(name, &ch) // a flaky store may refuse it; the PSP would try again
+			}
+		}
 	}
 }
 

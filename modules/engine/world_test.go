@@ -157,6 +157,8 @@ type psp struct {
 	charges map[string]*charge // by our reference, and by the PSP's
 	refunds map[string]*refund // by our reference
 	keys    map[string]connector.Result
+	order   []*charge      // oldest first
+	told    []charge       // what webhooks may tell, as it stood
 	calls   []payment.Kind // executed or not: what reached the PSP
 	fault   []string       // what befalls the next calls, then chance
 	chance  int            // percent of calls that fare badly, at random
@@ -273,6 +275,7 @@ func (p *psp) authorize(c connector.Call, op payment.Authorize) connector.Result
 	}
 	ch := &charge{ref: c.Reference, psp: p.label("ch"), amount: op.Amount}
 	p.charges[ch.ref], p.charges[ch.psp] = ch, ch
+	p.order = append(p.order, ch)
 	switch {
 	case op.Amount.Minor%1000 == 13: // the unlucky amounts are declined
 		ch.declined = true
