@@ -238,6 +238,7 @@ func (a *App) Start() error {
 		return err
 	}
 	a.stop, a.stopped = cancel, make(chan struct{})
+	go retain(ctx, a.ground, a.log)
 	go func() {
 		defer close(a.stopped)
 		a.engine.Run(ctx)

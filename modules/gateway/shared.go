@@ -24,6 +24,8 @@ var grounds = caddy.NewUsagePool()
 // ground is a store and all that must be one of a kind beside it.
 type ground struct {
 	store store.Store
+	// sweep forgets what has lapsed, a bite at a time.
+	sweep func(ctx context.Context, now time.Time, limit int) (int, error)
 	// ids is one for all configurations: identifiers made by two generators in
 	// the same millisecond would not sort by the time of their making.
 	ids *payment.IDs
@@ -41,6 +43,7 @@ func openGround(ctx context.Context, path string, log *slog.Logger) (*ground, er
 		}
 		return &ground{
 			store: meteredStore{s, counters},
+			sweep: s.Sweep,
 			ids:   &payment.IDs{Now: time.Now, Random: rand.Reader},
 		}, nil
 	})
