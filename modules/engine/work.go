@@ -279,12 +279,6 @@ func (e *Engine) Receive(ctx context.Context, account string, events []connector
 	return nil
 }
 
-// Hint tells that a delivery came that does not verify. It changes nothing:
-// recovery asks the PSP by itself about everything that is open.
-func (e *Engine) Hint(_ context.Context, account string) {
-	e.cfg.Log.Warn("webhook does not verify", slog.String("account", account))
-}
-
 func (e *Engine) workInbound(ctx context.Context, i store.Item) error {
 	var in inbound
 	if err := json.Unmarshal(i.Payload, &in); err != nil {

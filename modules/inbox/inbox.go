@@ -34,7 +34,6 @@ const (
 // Engine is what the door needs of package engine.
 type Engine interface {
 	Receive(ctx context.Context, account string, events []connector.Event) error
-	Hint(ctx context.Context, account string)
 	Return(ctx context.Context, token string, query map[string][]string) (location string, err error)
 }
 
@@ -124,9 +123,7 @@ func (i *Inbox) webhook(d *delivery, name string) {
 	log := i.cfg.Log.With(slog.String("request_id", d.reqID), slog.String("account", account.Name))
 	ctx := d.r.Context()
 	if err := decoder.VerifyWebhook(raw); err != nil {
-		// Perhaps a secret was rotated on one side alone. So the engine may look
-		// for itself; it believes nothing of this.
-		i.cfg.Engine.Hint(ctx, account.Name)
+		// It changes nothing: recovery asks the PSP by itself about all that is open.
 		log.WarnContext(ctx, "webhook does not verify", slog.String("error", payment.MaskPANs(err.Error())))
 		d.w.Header().Set("WWW-Authenticate", "Signature")
 		d.problem(payment.Errorf(payment.CodeUnauthenticated, "The signature of the webhook does not verify."))

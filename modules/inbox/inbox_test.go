@@ -60,7 +60,6 @@ func (signer) Acknowledge() connector.Acknowledgement {
 
 type fakeEngine struct {
 	received []string
-	hints    []string
 	returned []string
 	query    map[string][]string
 	location string
@@ -75,8 +74,6 @@ func (f *fakeEngine) Receive(ctx context.Context, account string, events []conne
 	f.canceled = ctx.Err() != nil
 	return f.err
 }
-
-func (f *fakeEngine) Hint(_ context.Context, account string) { f.hints = append(f.hints, account) }
 
 func (f *fakeEngine) Return(_ context.Context, token string, query map[string][]string) (string, error) {
 	f.returned, f.query = append(f.returned, token), query
@@ -128,29 +125,29 @@ func TestWebhooks(t *testing.T) {
 		name, method, target, signature, body string
 		err                                   error
 		code                                  payment.Code // "" = acknowledged
-		received, hints                       []string
+		received                              []string
 		log                                   string
 	}{
-		{"good", "POST", "/webhooks/acme?x=1", "good", "evt 1", nil, "", []string{"acme:evt 1"}, nil, ""},
-		{"of no interest", "POST", "/webhooks/acme?x=1", "good", "none", nil, "", nil, nil, ""},
-		{"forged", "POST", "/webhooks/acme?x=1", "bad", canary, nil, payment.CodeUnauthenticated, nil, []string{"acme"}, "webhook does not verify"},
-		{"unsigned", "POST", "/webhooks/acme?x=1", "", canary, nil, payment.CodeUnauthenticated, nil, []string{"acme"}, "webhook does not verify"},
-		{"not to be read", "POST", "/webhooks/acme?x=1", "good", "bad", nil, payment.CodeInternal, nil, nil, "webhook cannot be read"},
-		{"panic", "POST", "/webhooks/acme?x=1", "good", "panic", nil, payment.CodeInternal, nil, nil, "panic while serving"},
-		{"store down", "POST", "/webhooks/acme?x=1", "good", "evt 1", fmt.Errorf("put: %w", store.ErrUnavailable), payment.CodeStoreUnavailable, []string{"acme:evt 1"}, nil, "webhook cannot be stored"},
-		{"commit uncertain", "POST", "/webhooks/acme?x=1", "good", "evt 1", store.ErrUncertain, payment.CodeStoreUnavailable, []string{"acme:evt 1"}, nil, "webhook cannot be stored"},
-		{"conflict", "POST", "/webhooks/acme?x=1", "good", "evt 1", store.ErrConflict, payment.CodeStoreUnavailable, []string{"acme:evt 1"}, nil, "webhook cannot be stored"},
-		{"engine fails", "POST", "/webhooks/acme?x=1", "good", "evt 1", errors.New("boom"), payment.CodeInternal, []string{"acme:evt 1"}, nil, "webhook cannot be stored"},
-		{"engine refuses", "POST", "/webhooks/acme?x=1", "good", "evt 1", payment.Errorf(payment.CodeNotFound, "x"), payment.CodeInternal, []string{"acme:evt 1"}, nil, "webhook cannot be stored"},
-		{"256 KiB", "POST", "/webhooks/acme?x=1", "good", big, nil, "", []string{"acme:" + big}, nil, ""},
-		{"256 KiB and one", "POST", "/webhooks/acme?x=1", "good", big + "b", nil, payment.CodeBodyTooLarge, nil, nil, ""},
-		{"unknown account", "POST", "/webhooks/nobody", "good", "evt 1", nil, payment.CodeNotFound, nil, nil, ""},
-		{"account without webhooks", "POST", "/webhooks/mute", "good", "evt 1", nil, payment.CodeNotFound, nil, nil, ""},
-		{"no account", "POST", "/webhooks/", "good", "evt 1", nil, payment.CodeNotFound, nil, nil, ""},
-		{"escaped account", "POST", "/webhooks/%61cme", "good", "evt 1", nil, payment.CodeNotFound, nil, nil, ""},
-		{"deeper path", "POST", "/webhooks/acme/x", "good", "evt 1", nil, payment.CodeNotFound, nil, nil, ""},
-		{"GET", "GET", "/webhooks/acme?x=1", "good", "", nil, payment.CodeMethodNotAllowed, nil, nil, ""},
-		{"elsewhere", "POST", "/v1/payments", "good", "evt 1", nil, payment.CodeNotFound, nil, nil, ""},
+		{"good", "POST", "/webhooks/acme?x=1", "good", "evt 1", nil, "", []string{"acme:evt 1"}, ""},
+		{"of no interest", "POST", "/webhooks/acme?x=1", "good", "none", nil, "", nil, ""},
+		{"forged", "POST", "/webhooks/acme?x=1", "bad", canary, nil, payment.CodeUnauthenticated, nil, "webhook does not verify"},
+		{"unsigned", "POST", "/webhooks/acme?x=1", "", canary, nil, payment.CodeUnauthenticated, nil, "webhook does not verify"},
+		{"not to be read", "POST", "/webhooks/acme?x=1", "good", "bad", nil, payment.CodeInternal, nil, "webhook cannot be read"},
+		{"panic", "POST", "/webhooks/acme?x=1", "good", "panic", nil, payment.CodeInternal, nil, "panic while serving"},
+		{"store down", "POST", "/webhooks/acme?x=1", "good", "evt 1", fmt.Errorf("put: %w", store.ErrUnavailable), payment.CodeStoreUnavailable, []string{"acme:evt 1"}, "webhook cannot be stored"},
+		{"commit uncertain", "POST", "/webhooks/acme?x=1", "good", "evt 1", store.ErrUncertain, payment.CodeStoreUnavailable, []string{"acme:evt 1"}, "webhook cannot be stored"},
+		{"conflict", "POST", "/webhooks/acme?x=1", "good", "evt 1", store.ErrConflict, payment.CodeStoreUnavailable, []string{"acme:evt 1"}, "webhook cannot be stored"},
+		{"engine fails", "POST", "/webhooks/acme?x=1", "good", "evt 1", errors.New("boom"), payment.CodeInternal, []string{"acme:evt 1"}, "webhook cannot be stored"},
+		{"engine refuses", "POST", "/webhooks/acme?x=1", "good", "evt 1", payment.Errorf(payment.CodeNotFound, "x"), payment.CodeInternal, []string{"acme:evt 1"}, "webhook cannot be stored"},
+		{"256 KiB", "POST", "/webhooks/acme?x=1", "good", big, nil, "", []string{"acme:" + big}, ""},
+		{"256 KiB and one", "POST", "/webhooks/acme?x=1", "good", big + "b", nil, payment.CodeBodyTooLarge, nil, ""},
+		{"unknown account", "POST", "/webhooks/nobody", "good", "evt 1", nil, payment.CodeNotFound, nil, ""},
+		{"account without webhooks", "POST", "/webhooks/mute", "good", "evt 1", nil, payment.CodeNotFound, nil, ""},
+		{"no account", "POST", "/webhooks/", "good", "evt 1", nil, payment.CodeNotFound, nil, ""},
+		{"escaped account", "POST", "/webhooks/%61cme", "good", "evt 1", nil, payment.CodeNotFound, nil, ""},
+		{"deeper path", "POST", "/webhooks/acme/x", "good", "evt 1", nil, payment.CodeNotFound, nil, ""},
+		{"GET", "GET", "/webhooks/acme?x=1", "good", "", nil, payment.CodeMethodNotAllowed, nil, ""},
+		{"elsewhere", "POST", "/v1/payments", "good", "evt 1", nil, payment.CodeNotFound, nil, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -160,9 +157,6 @@ func TestWebhooks(t *testing.T) {
 			wantHeaders(t, w)
 			if diff := cmp.Diff(tt.received, d.engine.received); diff != "" {
 				t.Errorf("received (-want +got):\n%.300s", diff)
-			}
-			if diff := cmp.Diff(tt.hints, d.engine.hints); diff != "" {
-				t.Errorf("hints (-want +got):\n%s", diff)
 			}
 			if log := d.log.String(); !strings.Contains(log, tt.log) || tt.log == "" && log != "" || strings.Contains(log, canary) || strings.Contains(log, "4242 4242") {
 				t.Errorf("log %q, want %q and no secret", log, tt.log)
