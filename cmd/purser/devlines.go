@@ -16,13 +16,14 @@ func devLines(w io.Writer, info devInfo, tag string) error {
 			curl, tag, key, body, info.URL, path)
 	}
 	card := func(number, capture string) string {
-		return `{"amount":1999,"currency":"EUR","capture_method":"` + capture + `","payment_method":{"type":"card","card":{"number":"` +
-			number + `","exp_month":12,"exp_year":2034,"cvc":"123"}}}`
+		return `{"amount":1999,"currency":"EUR","capture_method":"` + capture + `","payment_method":{"type":"card","number":"` +
+			number + `","exp_month":12,"exp_year":2034,"cvc":"123"}}`
 	}
 	// The answer is shown, and its payment's ID kept in a variable.
 	keep := func(variable, command string) string {
 		return variable + `=$(` + command + ` | tee /dev/stderr | sed -n 's/.*"id":"\(pay_[0-9a-z]*\)".*/\1/p')`
 	}
+	const barcode = `{"amount":1000,"currency":"CNY","channel":"in_person","payment_method":{"type":"alipay","flow":"barcode","auth_code":"286666666666666666"}}`
 	create := post("/v1/payments", "create", card("4242424242424242", "manual"))
 	lines := []struct{ about, command string }{
 		{"create a payment: the card is authorized, the money stays", keep("PAY", create)},
@@ -32,10 +33,16 @@ func devLines(w io.Writer, info devInfo, tag string) error {
 		{"a card that is declined", post("/v1/payments", "decline", card("4000000000009995", "automatic"))},
 		// The simulator's payer pays whatever ends in .88, after two seconds.
 		{"Alipay, the payer scans a code", keep("QR", post("/v1/payments", "qr",
-			`{"amount":1088,"currency":"CNY","payment_method":{"type":"alipay","alipay":{"flow":"qr"}}}`))},
+			`{"amount":1088,"currency":"CNY","payment_method":{"type":"alipay","flow":"qr"}}`))},
 		{"two seconds later the payer has paid", curl + ` "` + info.URL + `/v1/payments/$QR"`},
-		{"Alipay, the till scans the payer's code", post("/v1/payments", "barcode",
-			`{"amount":1000,"currency":"CNY","channel":"in_person","payment_method":{"type":"alipay","alipay":{"flow":"barcode","auth_code":"286666666666666666"}}}`)},
+		{"Alipay, the till scans the payer's code", post("/v1/payments", "barcode", barcode)},
+		{
+			"the same, and the simulator charges three times without a word of answer",
+			"curl -sS -w '\\n' -H 'Content-Type: application/json' -d '" +
+				`{"connector":"alipay","operation":"authorize","fault":"reset_after","times":3}` + "' \"" + info.Simulator + `/_sim/faults"`,
+		},
+		{"what became of it is unknown for a moment, and it is never charged twice", keep("LOST", post("/v1/payments", "lost", barcode))},
+		{"seconds later it has ended by itself", curl + ` "` + info.URL + `/v1/payments/$LOST"`},
 	}
 	for _, l := range lines {
 		if _, err := fmt.Fprintf(w, "# %s\n%s\n\n", l.about, l.command); err != nil {

@@ -345,14 +345,16 @@ func learnWaiting(p *payment.Payment, a *payment.Attempt, r connector.Result, n 
 		return nil
 	}
 	if r.Action != nil {
-		p.NextAction = r.Action
+		action := *r.Action
+		action.ExpiresAt = action.ExpiresAt.UTC().Truncate(time.Millisecond)
+		p.NextAction = &action
 	}
 	if r.State == connector.ActionRequired && p.NextAction != nil && p.NextAction.Type != payment.ActionWait {
 		a.Status = payment.AttemptRequiresAction
 		return move(p, payment.RequiresAction, n.by)
 	}
 	a.Status = payment.AttemptPending
-	p.NextAction = &payment.NextAction{Type: payment.ActionWait, PollAfter: n.now.Add(pollPending)}
+	p.NextAction = &payment.NextAction{Type: payment.ActionWait, PollAfter: n.now.Add(pollPending).UTC().Truncate(time.Millisecond)}
 	return move(p, payment.Processing, n.by)
 }
 
