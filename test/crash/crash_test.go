@@ -1,0 +1,286 @@
+// Package crash kills the gateway in the middle of payments, again and again,
+// while the PSPs misbehave, and then compares what merchants were told with the
+// PSPs' books.
+package crash
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/purser-pay/purser/test/deployment"
+)
+
+var seed = flag.Uint64("seed", 0, "draws orders, faults and kills; 0 = CRASH_SEED, else one of the clock's")
+
+const (
+	clients  = 16 // requests at a time
+	patience = 60 * time.Second
+	shown    = 5 // findings of each kind that are printed
+)
+
+// size is how much is to be done.
+type size struct{ payments, kills int }
+
+func chosen(t *testing.T) (uint64, size) {
+	t.Helper()
+	s := size{2000, 24}
+	if testing.Short() {
+		s = size{200, 4}
+	}
+	number := func(name string) uint64 {
+		v := os.Getenv(name)
+		if v == "" {
+			return 0
+		}
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			t.Fatalf("%s=%q is no number", name, v)
+		}
+		return n
+	}
+	if n := number("CRASH_PAYMENTS"); n > 0 {
+		s.payments = int(n)
+	}
+	n := *seed
+	if n == 0 {
+		n = number("CRASH_SEED")
+	}
+	if n == 0 {
+		n = uint64(time.Now().UnixNano()) % 1_000_000
+	}
+	return n, s
+}
+
+// TestCrash is the promise as a whole: whatever dies and whoever lies, each
+// order is charged once, and in the end everybody knows what happened.
+func TestCrash(t *testing.T) {
+	n, size := chosen(t)
+	t.Logf("seed %d: run again with CRASH_SEED=%d (orders and faults are drawn from it; the moments are the machine's)", n, n)
+	w := open(t, n)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d; everything is in %s\ngateway's log: %s", n, w.Path(), w.LogTail("gateway"))
+		}
+	})
+	bounded, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
+	defer cancel()
+	ctx, fail := context.WithCancelCause(bounded)
+	defer fail(nil)
+
+	began := time.Now()
+	random := rand.New(rand.NewPCG(n, 1))
+	orders := make([]*order, size.payments)
+	for i := range orders {
+		orders[i] = draw(random, i)
+	}
+	if err := setFaults(ctx, w.Simulator); err != nil {
+		t.Fatal(err)
+	}
+	killer := release(ctx, w.Deployment, rand.New(rand.NewPCG(n, 2)), fail)
+	begun := load(ctx, w, orders, size, killer)
+	killer.end()
+	struck, err := endFaults(ctx, w.Simulator)
+	if err := errors.Join(err, context.Cause(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	loaded, calm := time.Since(began), time.Now()
+	begun.Wait()
+	left, err := settleAll(ctx, w.merchant, patience-time.Since(calm))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled := time.Since(calm)
+	unfinished := 0
+	for _, o := range orders {
+		switch {
+		case errors.Is(o.err, errLeft):
+			unfinished++
+		case o.err != nil:
+			t.Errorf("%s: %v", o.reference(), o.err)
+		}
+	}
+	f, err := reconcile(ctx, w, orders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, some := range map[string][]string{"double": f.double, "lost": f.lost, "wrong": f.wrong, "unresolved": f.undecided} {
+		for _, text := range some[:min(shown, len(some))] {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	if len(left) > 0 {
+		t.Errorf("%d things are in doubt after %s, the first of them %s", len(left), settled, left[0])
+	}
+	replays(ctx, t, w)
+	canary(ctx, t, w, orders)
+	enough(t, size, f, struck, killer.kills.Load(), len(orders))
+
+	calls := sends(ctx, t, w)
+	t.Logf("seed %d: payments %d (%d moved money, %d left in doubt by their merchants), kills %d, faults fired %d, sends seen by the simulator %d, merchants' requests %d of which repeats %d, double charges %d, lost %d, wrong %d, unresolved %d, load %s, settled after %.1f s, all in %s",
+		n, len(orders), f.money, unfinished, killer.kills.Load(), total(struck), calls, w.sent.Load(), w.repeated.Load(),
+		len(f.double), len(f.lost), len(f.wrong), max(len(f.undecided), len(left)),
+		loaded.Round(time.Second), settled.Seconds(), time.Since(began).Round(time.Second))
+}
+
+// open builds the binary and starts a gateway with a merchant.
+func open(t *testing.T, seed uint64) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "purser-crash-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			_ = os.RemoveAll(dir)
+		}
+	})
+	binary, err := deployment.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := deployment.Open(t.Context(), deployment.Config{
+		Binary: binary, Dir: dir, Seed: seed, Timeout: 3 * time.Second, NotFoundAfter: 5 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := errors.Join(d.Start(), d.Ready(t.Context())); err != nil {
+		t.Fatal(err, d.LogTail("gateway"))
+	}
+	key, err := d.Key(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &world{d, newMerchant(d.URL, key, clients)}
+}
+
+// load begins the orders, no faster than the kills go on, so that these hit all
+// of the load. When it returns, the last of the orders are still under way.
+func load(ctx context.Context, w *world, orders []*order, s size, k *killer) *sync.WaitGroup {
+	group := new(sync.WaitGroup)
+	room := make(chan struct{}, 4*clients) // orders under way: some of them only wait
+	for i, o := range orders {
+		if !k.reach(ctx, i*s.kills/len(orders)) {
+			o.err = errors.New("not begun")
+			continue
+		}
+		room <- struct{}{}
+		group.Go(func() {
+			o.err = o.carry(ctx, w)
+			<-room
+		})
+	}
+	k.reach(ctx, s.kills)
+	return group
+}
+
+// replays asks for every answer twice more.
+func replays(ctx context.Context, t *testing.T, w *world) {
+	t.Helper()
+	var group sync.WaitGroup
+	var bad atomic.Int64
+	room := make(chan struct{}, clients)
+	for _, t1 := range slices.Clone(w.told) {
+		room <- struct{}{}
+		group.Go(func() {
+			for range 2 {
+				if err := w.replay(ctx, t1); err != nil && bad.Add(1) <= shown {
+					t.Error(err)
+				}
+			}
+			<-room
+		})
+	}
+	group.Wait()
+	if bad.Load() > 0 {
+		t.Errorf("%d of %d replays differ from the first answer", bad.Load(), 2*len(w.told))
+	}
+}
+
+// canary looks for secrets where none may be.
+func canary(ctx context.Context, t *testing.T, w *world, orders []*order) {
+	t.Helper()
+	events, err := list[json.RawMessage](ctx, w.merchant, "/v1/events?limit=100")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if len(events) < len(orders) {
+		t.Errorf("%d payments made %d events", len(orders), len(events))
+	}
+	b, err := json.Marshal(events)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	found, err := leaks(w, orders, b)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, leak := range found {
+		t.Error(leak)
+	}
+}
+
+// enough looks whether the run has shown anything.
+func enough(t *testing.T, s size, f findings, struck map[string]int64, kills int64, payments int) {
+	t.Helper()
+	if kills < int64(s.kills) {
+		t.Errorf("%d kills, want %d", kills, s.kills)
+	}
+	if f.money < payments/2 {
+		t.Errorf("%d of %d payments moved money, want half of them", f.money, payments)
+	}
+	var never []string
+	for _, rule := range faults {
+		if struck[rule.Fault] == 0 {
+			never = append(never, rule.Fault)
+		}
+	}
+	if len(never) > 0 && !testing.Short() && payments >= 1000 {
+		t.Errorf("faults that never struck: %s", strings.Join(never, ", "))
+	}
+}
+
+func total(struck map[string]int64) (n int64) {
+	for _, s := range struck {
+		n += s
+	}
+	return n
+}
+
+// sends is how many requests have reached the simulator.
+func sends(ctx context.Context, t *testing.T, w *world) (n int64) {
+	t.Helper()
+	var seen struct {
+		Requests []struct {
+			Requests map[string]struct{ Received int64 }
+		}
+	}
+	if err := w.Simulator.Get(ctx, "/requests", &seen); err != nil {
+		t.Error(fmt.Errorf("count sends: %w", err))
+	}
+	for _, r := range seen.Requests {
+		for _, c := range r.Requests {
+			n += c.Received
+		}
+	}
+	return n
+}
