@@ -20,15 +20,6 @@ const (
 	maxDepth = 32       // of nested objects and arrays
 )
 
-// The two places of a body where digits may form a card number or a code that
-// looks like one.
-const (
-	pointerNumber   = "/payment_method/card/number"
-	pointerCVC      = "/payment_method/card/cvc"
-	suffixAuthCode  = "/auth_code"
-	pointerAuthCode = "/payment_method/"
-)
-
 var strict = json.RejectUnknownMembers(true)
 
 // readBody reads a body under the cap. A length that is announced is believed
@@ -95,19 +86,25 @@ func (rq *request) decode(dst any, optional bool) (scanned, error) {
 
 // scanned is what a first look at a body found.
 type scanned struct {
-	// cvcStart and cvcEnd bound the member payment_method.card.cvc, from the
-	// quote of its name to the end of its value; both 0 where there is none.
-	cvcStart, cvcEnd int
+	// cvcs are the members that hold a card's verification code, in the order
+	// of the body. Where one of the two is null, a valid body has both.
+	cvcs []span
 }
 
+// span bounds a member in a body, from the quote of its name to the end of its
+// value, in bytes.
+type span struct{ start, end int }
+
 // scan reads a body as JSON without knowing its meaning: one object, no member
-// twice, sound UTF-8, not too deep, and no card number but in its one place.
+// twice, sound UTF-8, not too deep, and no card number but where a payment
+// method has its own.
 func scan(body []byte) (scanned, error) {
 	var (
 		dec   = jsontext.NewDecoder(bytes.NewBuffer(body))
 		out   scanned
 		pan   jsontext.Pointer
 		found bool
+		inCVC bool // between the name cvc and its value
 	)
 	for first := true; ; first = false {
 		before := dec.InputOffset()
@@ -123,8 +120,9 @@ func scan(body []byte) (scanned, error) {
 			}
 		case jsontext.KindString:
 			s := tok.String()
-			if depth == 3 && s == "cvc" && dec.StackPointer() == pointerCVC && out.cvcStart == 0 {
-				out.cvcStart = int(before) + bytes.IndexByte(body[before:], '"')
+			if s == "cvc" && !inCVC && depth <= 3 && isCVC(dec.StackPointer()) {
+				inCVC = true
+				out.cvcs = append(out.cvcs, span{start: int(before) + bytes.IndexByte(body[before:], '"')})
 				continue
 			}
 			if !found && looksLikePAN(s) {
@@ -137,8 +135,8 @@ func scan(body []byte) (scanned, error) {
 		if first && tok.Kind() != jsontext.KindBeginObject {
 			return scanned{}, payment.Errorf(payment.CodeInvalidJSON, "The body is not a JSON object.")
 		}
-		if out.cvcStart > 0 && out.cvcEnd == 0 {
-			out.cvcEnd = int(dec.InputOffset())
+		if inCVC { // this token is its value; a value of more tokens is refused later
+			inCVC, out.cvcs[len(out.cvcs)-1].end = false, int(dec.InputOffset())
 		}
 		if depth == 0 {
 			break
@@ -151,13 +149,6 @@ func scan(body []byte) (scanned, error) {
 		return scanned{}, panNotAllowed(dotted(pan))
 	}
 	return out, nil
-}
-
-// mayHoldDigits tells the fields in which a run of digits is at home: the
-// card's number, and the one-time code off a payer's screen.
-func mayHoldDigits(p jsontext.Pointer) bool {
-	return p == pointerNumber ||
-		strings.HasPrefix(string(p), pointerAuthCode) && strings.HasSuffix(string(p), suffixAuthCode) && strings.Count(string(p), "/") == 3
 }
 
 // syntaxError says where a text stops being JSON. The decoder's own words may
@@ -208,7 +199,7 @@ func wanted(t reflect.Type) string {
 }
 
 // dotted writes a JSON pointer the way merchants know fields:
-// "payment_method.card.number".
+// "payment_method.number".
 func dotted(p jsontext.Pointer) string {
 	var b strings.Builder
 	for token := range p.Tokens() {

@@ -114,7 +114,7 @@ func refusePANs(r *http.Request) error {
 func panNotAllowed(param string) *payment.Error {
 	return &payment.Error{
 		Code: payment.CodePANNotAllowed, Param: param,
-		Detail: "This looks like a card number. Card numbers go into payment_method.card.number and nowhere else.",
+		Detail: "This looks like a card number. Card numbers go into payment_method.number and nowhere else.",
 	}
 }
 

@@ -133,19 +133,20 @@ func TestReady(t *testing.T) {
 // TestReplayAfterExpiry: what was valid when it was first sent still finds its
 // answer when its own time has passed.
 func TestReplayAfterExpiry(t *testing.T) {
-	for _, body := range []string{
-		create("expires_at", `"2026-03-01T13:00:00Z"`),
-		create("payment_method", card(`"number":"4242424242424242","exp_month":12,"exp_year":2026`)),
+	const expiring = `"number":"4242424242424242","exp_month":12,"exp_year":2026`
+	for _, tt := range []struct{ body, param string }{
+		{create("expires_at", `"2026-03-01T13:00:00Z"`), "expires_at"},
+		{create("payment_method", card(expiring)), "payment_method.exp_year"},
+		{create("payment_method", nestedForm.write("card", expiring)), "payment_method.card.exp_year"},
 	} {
+		body := tt.body
 		d := newDoorWithStore(t)
 		if w := d.do("POST", "/v1/payments", body); w.Code != 201 {
 			t.Fatalf("got %d %s, want 201", w.Code, w.Body)
 		}
 		claim := d.engine.calls[0].Claim
 		d.now = start.AddDate(1, 0, 0)
-		wantProblem(t, d.do("POST", "/v1/payments", body), payment.CodeInvalidRequest, map[bool]string{
-			true: "expires_at", false: "payment_method.card.exp_year",
-		}[strings.Contains(body, "expires_at")])
+		wantProblem(t, d.do("POST", "/v1/payments", body), payment.CodeInvalidRequest, tt.param)
 		err := d.store.Update(t.Context(), func(tx store.Tx) error {
 			_, _, err := tx.ClaimKey(store.IdempotencyKey{
 				KeyScope:    store.KeyScope{Merchant: claim.Merchant, Mode: claim.Mode, Key: claim.Key},

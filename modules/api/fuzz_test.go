@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
@@ -16,8 +19,15 @@ import (
 func FuzzCreate(f *testing.F) {
 	f.Add(create())
 	f.Add(create("metadata", `{"a":"b"}`, "expires_at", `"2026-03-02T00:00:00Z"`, "return_url", `"https://a.example/"`))
-	f.Add(create("payment_method", `{"type":"alipay","alipay":{"flow":"barcode","auth_code":"4242424242424242"}}`))
+	for _, form := range forms {
+		f.Add(create("payment_method", form.write("card", `"cvc":"123","number":"4242424242424242","exp_month":12,"exp_year":2030,"holder_name":"cvc"`)))
+		f.Add(create("payment_method", form.write("card", `"number":"4242424242424242"`), "confirm", "false"))
+		f.Add(create("payment_method", form.write("alipay", `"flow":"barcode","auth_code":"4242424242424242"`)))
+		f.Add(create("payment_method", form.write("card_token", `"token":"t","account":"a"`), "confirm", "false"))
+	}
 	f.Add(`{"payment_method":{"card":{"cvc":{"cvc":[1]},"number":null}}}`)
+	f.Add(`{"payment_method":{"type":"card","cvc":null,"card":{"cvc":"123","number":"4242424242424242"}}}`)
+	f.Add(`{"payment_method":{"type":"card","cvc":{"cvc":"cvc"},"number":["4242424242424242"]}}`)
 	f.Add(`{"amount":1,"amount":2}`)
 	f.Add(strings.Repeat("[", 40))
 	f.Add("\xff")
@@ -60,6 +70,54 @@ func FuzzCreate(f *testing.F) {
 		}
 		if in.Confirm && in.Method == nil || !in.Confirm && in.Method.Transient() {
 			t.Errorf("confirm %v with method %v", in.Confirm, in.Method)
+		}
+	})
+}
+
+// FuzzMethod: the two forms of a payment method are taken alike or refused
+// alike.
+func FuzzMethod(f *testing.F) {
+	for _, row := range methodsTaken {
+		f.Add(row.of, "{"+row.members+"}")
+	}
+	for _, row := range methodsRefused {
+		f.Add(row.of, "{"+row.members+"}")
+	}
+	f.Fuzz(func(t *testing.T, of, object string) {
+		var members map[string]json.RawMessage
+		if !slices.Contains([]string{"card", "card_token", "alipay", "wechat_pay"}, of) || json.Unmarshal([]byte(object), &members) != nil {
+			return
+		}
+		for _, own := range []string{"type", "card", "card_token", "alipay", "wechat_pay"} {
+			if _, there := members[own]; there {
+				return // of no meaning inside the object
+			}
+		}
+		text, err := json.Marshal(members)
+		if err != nil || strings.Count(object, "[")+strings.Count(object, "{") > 20 || len(text) > 200 {
+			return // too deep or too long in one form alone
+		}
+		var calls []call
+		var problems []problem
+		for _, form := range forms {
+			d := newDoor(t)
+			w := d.serve(newRequest(d, "POST", "/v1/payments", create("payment_method", form.write(of, string(text[1:len(text)-1])))))
+			if len(d.engine.calls) == 1 {
+				calls = append(calls, call{In: d.engine.calls[0].In})
+				continue
+			}
+			var p problem
+			if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code >= 500 {
+				t.Fatalf("%s: %d %s, %v", form.name, w.Code, w.Body, err)
+			}
+			if rest, ok := strings.CutPrefix(p.Param, form.at(of)); ok {
+				p.Param = rest
+			}
+			p.RequestID = ""
+			problems = append(problems, p)
+		}
+		if len(calls) == 1 || len(calls) == 2 && !cmp.Equal(calls[0], calls[1], sameSensitive) || len(problems) == 2 && problems[0] != problems[1] {
+			t.Errorf("the forms of %s %s differ:\n%+v\n%+v", of, text, calls, problems)
 		}
 	})
 }

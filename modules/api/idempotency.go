@@ -52,11 +52,13 @@ func parseKey(fields []string) (string, error) {
 // fingerprint is what makes two requests the same: a keyed hash of method, path
 // and body, in which neither the order of members nor white space counts, and
 // the card's verification code is left out: it must not be stored, nor may a
-// guess at it be checked against what is.
+// guess at it be checked against what is. Beyond that no meaning is read into a
+// body: a payment method in its flat form and the same in its nested form make
+// two different requests.
 func fingerprint(pepper []byte, method, path string, body []byte, sc scanned) ([sha256.Size]byte, error) {
 	canonical := jsontext.Value(slices.Clone(body))
-	if sc.cvcEnd > 0 {
-		canonical = cutMember(canonical, sc.cvcStart, sc.cvcEnd)
+	for _, cvc := range slices.Backward(sc.cvcs) { // from the end, where a cut moves none of the others
+		canonical = cutMember(canonical, cvc.start, cvc.end)
 	}
 	defer clear(canonical)
 	if err := canonical.Canonicalize(); err != nil {

@@ -7,8 +7,9 @@ import (
 )
 
 // publishedTestCards are the card numbers that PSPs publish for their
-// sandboxes: no issuer will ever give them to a payer. Sources, by group, as
-// read in 2026; numbers that occur in several stand with the first.
+// sandboxes, and those that this project's simulator adds under Stripe's prefix
+// 4000 00: no issuer will ever give them to a payer. Sources, by group, as read in 2026;
+// numbers that occur in several stand with the first.
 const publishedTestCards = `
 	# Stripe, https://docs.stripe.com/testing: by brand
 	4242424242424242 4000056655665556 5555555555554444 2223003122003222 5200828282828210 5105105105105100
@@ -65,6 +66,8 @@ const publishedTestCards = `
 	4035501000000008 4012000300001003 2223000010181375
 	# PayPal, https://www.paypalobjects.com/en_US/vhelp/paypalmanager_help/credit_card_numbers.htm
 	30569309025904 38520000023237 4222222222222
+	# Purser's own simulator, docs/simulator.md: behavior that no PSP publishes a card for
+	4000009900000012 4000009900000020 4000009900000038 4000009900000046
 `
 
 // testCards returns the numbers, sorted.

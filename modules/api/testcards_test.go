@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/simulator/books"
 )
 
 func TestTestCardsAreCards(t *testing.T) {
@@ -30,6 +31,24 @@ func TestTestCardsAreCards(t *testing.T) {
 	}
 	if isTestCard("4929000000006") || isTestCard("") || isTestCard("42424242424242420") {
 		t.Error("a number that nobody published passes")
+	}
+}
+
+// TestSimulatorsCards: whatever the simulator has a behavior for can be reached
+// through the gateway.
+func TestSimulatorsCards(t *testing.T) {
+	if len(books.Cards) < 40 {
+		t.Errorf("the simulator has %d cards, want its whole table", len(books.Cards))
+	}
+	for _, c := range books.Cards {
+		if !isTestCard(c.Number) {
+			t.Errorf("%s (%s) is missing", c.Number, c.Means)
+		}
+	}
+	for _, n := range []string{"4000009900000012", "4000009900000020", "4000009900000038", "4000009900000046"} {
+		if !isTestCard(n) {
+			t.Errorf("%s, the simulator's own, is missing", n)
+		}
 	}
 }
 
