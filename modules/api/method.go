@@ -186,7 +186,7 @@ func (c *checker) card(at string, in *methodMembers) *payment.Card {
 	case !payment.ValidPAN(number):
 		c.fail(at+".number", "A card number is 13 to 19 digits, without spaces, with a valid check digit.")
 	case !isTestCard(number):
-		c.refuse(payment.CodeLiveCardInTestMode, at+".number", "In mode test, use one of the published test card numbers, such as 4242424242424242.")
+		c.refuse(payment.CodeLiveCardInTestMode, at+".number", "In mode test, use one of the published test card numbers.")
 	}
 	c.between(at+".exp_month", out.ExpMonth, 1, 12)
 	switch year := c.now.UTC().Year(); {

@@ -49,8 +49,8 @@ type Config struct {
 // safe for concurrent use.
 type Engine struct {
 	cfg Config
-	// wake tells the workers that something is due now.
-	wake chan struct{}
+	// wake tells each worker that something is due now.
+	wake map[store.Queue]chan struct{}
 
 	mu sync.Mutex
 	// asked is when each payment was last asked after by a merchant.
@@ -59,7 +59,11 @@ type Engine struct {
 
 // New returns an engine.
 func New(cfg Config) *Engine {
-	return &Engine{cfg: cfg, wake: make(chan struct{}, 1), asked: map[string]time.Time{}}
+	e := &Engine{cfg: cfg, wake: map[store.Queue]chan struct{}{}, asked: map[string]time.Time{}}
+	for _, w := range e.workers() {
+		e.wake[w.queue] = make(chan struct{}, 1)
+	}
+	return e
 }
 
 func (e *Engine) now() time.Time { return e.cfg.Now() }
@@ -134,10 +138,10 @@ func logAttempt(p *payment.Payment, a *payment.Attempt, acct *connector.Account,
 	return attrs
 }
 
-// nudge lets the workers look at once.
-func (e *Engine) nudge() {
+// nudge lets a worker look at once.
+func (e *Engine) nudge(q store.Queue) {
 	select {
-	case e.wake <- struct{}{}:
+	case e.wake[q] <- struct{}{}:
 	default:
 	}
 }

@@ -1,9 +1,11 @@
 package engine_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -223,4 +225,52 @@ func TestSyncIsThrottled(t *testing.T) {
 	if p, err := w.eng.Payment(t.Context(), scope, id, true); err != nil || p.Status != payment.Succeeded {
 		t.Errorf("%v %s", err, p.Status)
 	}
+}
+
+// A queue whose PSP does not answer holds up no other queue.
+func TestQueuesDoNotWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.psps["named"].fault = []string{"lost before"}
+	a, err := w.eng.Create(t.Context(), claim("k"), walletPayment(1000, payment.FlowBarcode))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := w.eng.Create(t.Context(), claim("k2"), cardPayment(1000, payment.CaptureManual))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stuck, free := make(chan struct{}), make(chan struct{})
+	w.psps["named"].during = func(ctx context.Context) {
+		select {
+		case <-stuck:
+		default:
+			close(stuck)
+		}
+		select {
+		case <-free:
+		case <-ctx.Done():
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	w.pass(time.Minute)
+	go func() { defer close(over); w.eng.Run(ctx) }()
+	<-stuck // the recovery of the barcode waits for its PSP
+	id := read(t, b).ID
+	ch := w.psps["keyed"].charges[w.payment(id).Attempts[0].Reference]
+	ch.captured, ch.released = 1000, true
+	w.webhook("keyed", ch)
+	for w.payment(id).Status != payment.Succeeded {
+		if t.Context().Err() != nil {
+			t.Fatal("the webhook waits for the other PSP")
+		}
+		runtime.Gosched()
+	}
+	if p := w.payment(read(t, a).ID); p.Status != payment.Processing {
+		t.Errorf("the barcode is %s", p.Status)
+	}
+	close(free)
+	stop()
+	<-over
 }

@@ -54,7 +54,7 @@ func (e *Engine) operate(ctx context.Context, c Claim, o operation) (Answer, err
 		return answered(first, err)
 	}
 	if j.attempt == "" {
-		e.nudge()
+		e.nudge(store.Recover)
 		return Answer{Status: o.success, ContentType: contentType, Body: body}, nil
 	}
 	return e.carry(ctx, j)

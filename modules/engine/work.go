@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// batch is how many items a worker takes at a time, and works on at once.
-	batch = 32
 	// hold keeps an item from other workers: longer than any exchange.
 	hold = 2 * time.Minute
 	// idle is the longest sleep: other processes cannot wake us.
@@ -27,51 +25,96 @@ const (
 	retryFailed = 5 * time.Second
 )
 
-// worker does the work of one queue.
+// worker does the work of one queue, up to width items at a time.
 type worker struct {
 	queue store.Queue
+	width int
 	work  func(ctx context.Context, i store.Item) error
 }
 
+// The queues do not wait for each other: a PSP that answers slowly holds up the
+// recovery of its own payments, and no webhook.
 func (e *Engine) workers() []worker {
 	return []worker{
-		{store.Inbound, e.workInbound},
-		{store.Recover, e.workRecover},
-		{store.Expire, e.workExpire},
+		{store.Inbound, 16, e.workInbound},
+		{store.Recover, 64, e.workRecover},
+		{store.Expire, 16, e.workExpire},
 	}
 }
 
-// Run recovers, expires and applies until ctx ends. Any number of processes may
-// run it on one store: items are leased.
+// Run recovers, expires and applies until ctx ends, and then for as long as the
+// calls under way take. Any number of processes may run it on one store: items
+// are leased.
 func (e *Engine) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, w := range e.workers() {
+		wg.Go(func() { e.serve(ctx, w) })
+	}
+	wg.Wait()
+}
+
+// serve keeps a worker busy with what is due.
+func (e *Engine) serve(ctx context.Context, w worker) {
+	slots := make(chan struct{}, w.width)
+	defer func() {
+		for range w.width { // wait for everything under way
+			slots <- struct{}{}
+		}
+	}()
 	for ctx.Err() == nil {
-		n, err := e.Work(ctx)
-		if err != nil && ctx.Err() == nil {
-			e.cfg.Log.Error("deferred work", slog.String("error", err.Error()))
-		}
-		if n > 0 {
-			continue
-		}
-		timer := time.NewTimer(e.nap(ctx))
+		free := 0
 		select {
+		case slots <- struct{}{}:
+			free = 1 + fill(slots, w.width)
 		case <-ctx.Done():
-		case <-e.wake:
-		case <-timer.C:
+			return
 		}
-		timer.Stop()
+		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), free, hold)
+		for range free - len(items) {
+			<-slots
+		}
+		if err != nil && ctx.Err() == nil {
+			e.cfg.Log.Error("deferred work", slog.String("queue", string(w.queue)), slog.String("error", err.Error()))
+		}
+		for _, i := range items {
+			go func() {
+				defer func() { <-slots }()
+				e.do(ctx, w, i)
+			}()
+		}
+		if len(items) == 0 {
+			e.rest(ctx, w)
+		}
 	}
 }
 
-// nap is how long nothing will be due.
-func (e *Engine) nap(ctx context.Context) time.Duration {
-	wait := idle
-	for _, w := range e.workers() {
-		due, ok, err := e.cfg.Store.Due(ctx, w.queue)
-		if err == nil && ok {
-			wait = min(wait, max(due.Sub(e.now()), 10*time.Millisecond))
+// fill takes the free slots without waiting, and returns how many.
+func fill(slots chan struct{}, limit int) (n int) {
+	for n < limit {
+		select {
+		case slots <- struct{}{}:
+			n++
+		default:
+			return n
 		}
 	}
-	return wait
+	return n
+}
+
+// rest waits until something may be due.
+func (e *Engine) rest(ctx context.Context, w worker) {
+	wait := idle
+	due, ok, err := e.cfg.Store.Due(ctx, w.queue)
+	if err == nil && ok {
+		wait = min(wait, max(due.Sub(e.now()), 10*time.Millisecond))
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-e.wake[w.queue]:
+	case <-timer.C:
+	}
 }
 
 // Work does everything that is due at this moment, once, and returns how many
@@ -80,7 +123,7 @@ func (e *Engine) Work(ctx context.Context) (int, error) {
 	total := 0
 	var errs []error
 	for _, w := range e.workers() {
-		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), batch, hold)
+		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), w.width, hold)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("lease %s: %w", w.queue, err))
 			continue
@@ -100,7 +143,7 @@ func (e *Engine) Work(ctx context.Context) (int, error) {
 func (e *Engine) WorkSerially(ctx context.Context) (int, error) {
 	total := 0
 	for _, w := range e.workers() {
-		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), batch, hold)
+		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), w.width, hold)
 		if err != nil {
 			return total, fmt.Errorf("lease %s: %w", w.queue, err)
 		}
@@ -275,7 +318,7 @@ func (e *Engine) Receive(ctx context.Context, account string, events []connector
 	if err != nil {
 		return err
 	}
-	e.nudge()
+	e.nudge(store.Inbound)
 	return nil
 }
 
@@ -321,7 +364,7 @@ func (e *Engine) apply(ctx context.Context, account string, ev connector.Event) 
 		return tx.Enqueue(store.Recover, store.Item{ID: lookPrefix + a.ID, Payload: ticket{Payment: p.ID}.encode(), Due: e.now()})
 	})
 	if err == nil && look {
-		e.nudge()
+		e.nudge(store.Recover)
 	}
 	return err
 }

@@ -71,7 +71,7 @@ var Codes = []CodeInfo{
 	{CodeLiveCardInTestMode, 422, "Test mode takes published test card numbers only.", false},
 	{CodeRateLimited, 429, "Too many requests.", true},
 	{CodeInternal, 500, "The gateway failed.", true},
-	{CodeStoreUnavailable, 503, "The store is out of reach; nothing was done.", true},
+	{CodeStoreUnavailable, 503, "The store is out of reach: repeat the request with the same Idempotency-Key.", true},
 	{CodeFrozen, 503, "The gateway takes no new payments for now.", true},
 }
 
