@@ -35,9 +35,9 @@ type size struct{ payments, kills int }
 
 func chosen(t *testing.T) (uint64, size) {
 	t.Helper()
-	s := size{2000, 24}
+	s := size{2000, 40}
 	if testing.Short() {
-		s = size{200, 4}
+		s = size{200, 5}
 	}
 	number := func(name string) uint64 {
 		v := os.Getenv(name)
@@ -88,8 +88,8 @@ func TestCrash(t *testing.T) {
 	if err := setFaults(ctx, w.Simulator); err != nil {
 		t.Fatal(err)
 	}
-	killer := release(ctx, w.Deployment, rand.New(rand.NewPCG(n, 2)), fail)
-	begun := load(ctx, w, orders, size, killer)
+	killer := release(ctx, w, size.kills, fail)
+	begun := load(ctx, w, orders, strikes(random, size.kills, size.payments), killer)
 	killer.end()
 	struck, err := endFaults(ctx, w.Simulator)
 	if err := errors.Join(err, context.Cause(ctx)); err != nil {
@@ -125,11 +125,11 @@ func TestCrash(t *testing.T) {
 	}
 	replays(ctx, t, w)
 	canary(ctx, t, w, orders)
-	enough(t, size, f, struck, killer.kills.Load(), len(orders))
+	enough(t, size, f, struck, killer.kills, len(orders))
 
 	calls := sends(ctx, t, w)
-	t.Logf("seed %d: payments %d (%d moved money, %d left in doubt by their merchants), kills %d, faults fired %d, sends seen by the simulator %d, merchants' requests %d of which repeats %d, double charges %d, lost %d, wrong %d, unresolved %d, load %s, settled after %.1f s, all in %s",
-		n, len(orders), f.money, unfinished, killer.kills.Load(), total(struck), calls, w.sent.Load(), w.repeated.Load(),
+	t.Logf("seed %d: payments %d (%d moved money, %d left in doubt by their merchants), kills %d that cut off %d requests, faults fired %d, sends seen by the simulator %d, merchants' requests %d of which repeats %d, double charges %d, lost %d, wrong %d, unresolved %d, load %s, settled after %.1f s, all in %s",
+		n, len(orders), f.money, unfinished, killer.kills, killer.cut, total(struck), calls, w.sent.Load(), w.repeated.Load(),
 		len(f.double), len(f.lost), len(f.wrong), max(len(f.undecided), len(left)),
 		loaded.Round(time.Second), settled.Seconds(), time.Since(began).Round(time.Second))
 }
@@ -171,15 +171,15 @@ func open(t *testing.T, seed uint64) *world {
 	return &world{d, newMerchant(d.URL, key, clients)}
 }
 
-// load begins the orders, no faster than the kills go on, so that these hit all
-// of the load. When it returns, the last of the orders are still under way.
-func load(ctx context.Context, w *world, orders []*order, s size, k *killer) *sync.WaitGroup {
+// load begins the orders, and has the killer strike in the midst of them. When
+// it returns, the last of the orders are still under way.
+func load(ctx context.Context, w *world, orders []*order, plan []strike, k *killer) *sync.WaitGroup {
 	group := new(sync.WaitGroup)
-	room := make(chan struct{}, 4*clients) // orders under way: some of them only wait
+	room := make(chan struct{}, 2*clients) // orders under way: some of them only wait
 	for i, o := range orders {
-		if !k.reach(ctx, i*s.kills/len(orders)) {
-			o.err = errors.New("not begun")
-			continue
+		for len(plan) > 0 && plan[0].order <= i {
+			k.strikes <- plan[0]
+			plan = plan[1:]
 		}
 		room <- struct{}{}
 		group.Go(func() {
@@ -187,7 +187,6 @@ func load(ctx context.Context, w *world, orders []*order, s size, k *killer) *sy
 			<-room
 		})
 	}
-	k.reach(ctx, s.kills)
 	return group
 }
 
@@ -240,9 +239,9 @@ func canary(ctx context.Context, t *testing.T, w *world, orders []*order) {
 }
 
 // enough looks whether the run has shown anything.
-func enough(t *testing.T, s size, f findings, struck map[string]int64, kills int64, payments int) {
+func enough(t *testing.T, s size, f findings, struck map[string]int64, kills, payments int) {
 	t.Helper()
-	if kills < int64(s.kills) {
+	if kills < s.kills {
 		t.Errorf("%d kills, want %d", kills, s.kills)
 	}
 	if f.money < payments/2 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/purser-pay/purser/test/deployment"
@@ -72,71 +71,71 @@ func endFaults(ctx context.Context, s *deployment.Simulator) (map[string]int64, 
 	return struck, s.Delete(ctx, "/faults")
 }
 
-// killer kills the gateway at random moments and starts it again at once.
+// killer kills the gateway when it is told to, and starts it again at once.
 type killer struct {
-	kills atomic.Int64
-	// bell rings, if anybody listens, after each kill.
-	bell chan struct{}
-	stop chan struct{}
-	done chan struct{}
+	kills int
+	// cut counts the requests that were under way when their gateway died.
+	cut     int
+	strikes chan strike
+	done    chan struct{}
 }
 
-// release hunts d until end is called. What goes wrong is told to fail.
-func release(ctx context.Context, d *deployment.Deployment, random *rand.Rand, fail func(error)) *killer {
-	k := &killer{bell: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+// strike is one kill.
+type strike struct {
+	order int           // the one with whose beginning it is due
+	after time.Duration // and how long after it
+	blind bool          // does not wait until the gateway has started
+}
+
+// strikes spreads kills over the orders, at random moments.
+func strikes(random *rand.Rand, kills, orders int) []strike {
+	all := make([]strike, kills)
+	for i := range all {
+		all[i] = strike{
+			order: (i*orders + random.IntN(orders)) / kills, after: time.Duration(random.Int64N(int64(1200 * time.Millisecond))),
+			blind: random.IntN(8) == 0,
+		}
+	}
+	return all
+}
+
+// release lets the killer out until end is called. What goes wrong is told to
+// fail.
+func release(ctx context.Context, w *world, kills int, fail func(error)) *killer {
+	k := &killer{strikes: make(chan strike, kills), done: make(chan struct{})}
 	go func() {
 		defer close(k.done)
-		if err := k.hunt(ctx, d, random); err != nil {
+		if err := k.hunt(ctx, w); err != nil {
 			fail(fmt.Errorf("killer: %w", err))
 		}
 	}()
 	return k
 }
 
-func (k *killer) hunt(ctx context.Context, d *deployment.Deployment, random *rand.Rand) error {
-	for {
-		// One kill in eight hits a gateway that is still starting.
-		pause := 500*time.Millisecond + time.Duration(random.Int64N(int64(2500*time.Millisecond)))
-		if random.IntN(8) == 0 {
-			pause /= 10
-		} else if err := d.Ready(ctx); err != nil {
+func (k *killer) hunt(ctx context.Context, w *world) error {
+	for s := range k.strikes {
+		if !s.blind {
+			if err := w.Ready(ctx); err != nil {
+				return err
+			}
+		}
+		if !wait(ctx, s.after) {
+			return context.Cause(ctx)
+		}
+		k.cut += len(w.slots)
+		if err := w.Kill(); err != nil {
 			return err
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-k.stop:
-			t.Stop()
-			return d.Ready(ctx)
-		}
-		if err := d.Kill(); err != nil {
+		if err := w.Start(); err != nil {
 			return err
 		}
-		if err := d.Start(); err != nil {
-			return err
-		}
-		k.kills.Add(1)
-		select {
-		case k.bell <- struct{}{}:
-		default:
-		}
+		k.kills++
 	}
-}
-
-// reach waits for the n-th kill.
-func (k *killer) reach(ctx context.Context, n int) bool {
-	for k.kills.Load() < int64(n) {
-		select {
-		case <-k.bell:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return ctx.Err() == nil
+	return w.Ready(ctx)
 }
 
 // end returns once the gateway serves and will not be killed any more.
 func (k *killer) end() {
-	close(k.stop)
+	close(k.strikes)
 	<-k.done
 }
