@@ -76,8 +76,7 @@ func (c *adminClient) call(ctx context.Context, method, path string, in any) (js
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		var inner *url.Error
-		if errors.As(err, &inner) {
+		if inner, ok := errors.AsType[*url.Error](err); ok {
 			err = inner.Err
 		}
 		return nil, fmt.Errorf("the gateway's admin endpoint is out of reach: %w", err)

@@ -37,8 +37,8 @@ func group(subcommands ...func() *cobra.Command) func(*cobra.Command) {
 			}
 			return cmd.Help()
 		}
-		for _, make := range subcommands {
-			cmd := make()
+		for _, build := range subcommands {
+			cmd := build()
 			adminFlags(cmd)
 			parent.AddCommand(cmd)
 		}

@@ -88,8 +88,10 @@ const patience = 30 * time.Second
 // startDev runs `purser dev` on free ports until it says that it is ready.
 func startDev(t *testing.T, dir string) *dev {
 	t.Helper()
-	d := &dev{dir: dir, cmd: purser(t, "dev", "--data", dir, "--listen", "127.0.0.1:0"),
-		out: &lines{ready: make(chan struct{})}, errs: new(bytes.Buffer)}
+	d := &dev{
+		dir: dir, cmd: purser(t, "dev", "--data", dir, "--listen", "127.0.0.1:0"),
+		out: &lines{ready: make(chan struct{})}, errs: new(bytes.Buffer),
+	}
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.errs
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -32,12 +32,12 @@ func init() {
 // directive registers a directive that takes neither arguments nor options. It
 // stands behind Caddy's respond and metrics, so that a site may answer some
 // paths by itself, and before its proxies and files.
-func directive(name string, make func() caddyhttp.MiddlewareHandler) {
+func directive(name string, build func() caddyhttp.MiddlewareHandler) {
 	httpcaddyfile.RegisterHandlerDirective(name, func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		if err := bare(h.Dispenser); err != nil {
 			return nil, err
 		}
-		return make(), nil
+		return build(), nil
 	})
 	httpcaddyfile.RegisterDirectiveOrder(name, httpcaddyfile.Before, "reverse_proxy")
 }

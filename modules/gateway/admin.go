@@ -9,8 +9,9 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/caddyserver/caddy/v2"
 	jsonv2 "github.com/go-json-experiment/json"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/payment"

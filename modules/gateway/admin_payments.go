@@ -43,7 +43,7 @@ func listPayments(c call) error {
 }
 
 // paymentQuery reads the filters of a list. Unknown ones are refused: a
-// misspelt filter would show everything.
+// misspelled filter would show everything.
 func paymentQuery(r *http.Request) (store.PaymentQuery, error) {
 	q := store.PaymentQuery{Paging: store.Paging{Limit: defaultPage}}
 	for name, values := range r.URL.Query() {

@@ -54,7 +54,7 @@ func changedSecrets(module any, lookup func(string) (string, error)) ([]string, 
 		if !v.Type().Field(i).IsExported() {
 			continue
 		}
-		s, ok := v.Field(i).Interface().(connector.Secret)
+		s, ok := reflect.TypeAssert[connector.Secret](v.Field(i))
 		if !ok || s.IsZero() {
 			continue
 		}

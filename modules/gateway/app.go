@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -273,8 +274,8 @@ func (a *App) Cleanup() error {
 // letGo gives everything back. Its caller is the last request as often as not,
 // so that a failure can only be logged.
 func (a *App) letGo() {
-	for i := len(a.release) - 1; i >= 0; i-- {
-		if err := a.release[i](); err != nil {
+	for _, release := range slices.Backward(a.release) {
+		if err := release(); err != nil {
 			a.log.Error("closing failed", slog.Any("error", err))
 		}
 	}

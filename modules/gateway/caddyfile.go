@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -90,10 +91,8 @@ func (a *App) parse(d *caddyfile.Dispenser) error {
 // parseOption reads one option of the block.
 func (a *App) parseOption(d *caddyfile.Dispenser, options *fields) error {
 	name := d.Val()
-	for _, n := range notBuilt {
-		if n == name {
-			return d.Errf("%s is not built yet", name)
-		}
+	if slices.Contains(notBuilt, name) {
+		return d.Errf("%s is not built yet", name)
 	}
 	if name == "account" {
 		return a.parseAccount(d)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -46,9 +47,9 @@ func newFields(owner string, t reflect.Type) *fields {
 		owner: owner, byName: map[string]reflect.StructField{},
 		values: map[string]json.RawMessage{}, lines: map[string]int{},
 	}
-	for i := range t.NumField() {
-		if name := fieldName(t.Field(i)); name != "" {
-			f.byName[name] = t.Field(i)
+	for field := range t.Fields() {
+		if name := fieldName(field); name != "" {
+			f.byName[name] = field
 		}
 	}
 	return f
@@ -151,9 +152,7 @@ func kindName(t reflect.Type) string {
 // where that is not empty.
 func (f *fields) object(key, name string) (json.RawMessage, error) {
 	o := map[string]json.RawMessage{}
-	for k, v := range f.values {
-		o[k] = v
-	}
+	maps.Copy(o, f.values)
 	if key != "" {
 		quoted, err := json.Marshal(name)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -44,9 +45,7 @@ func (a *App) refuseOrphans(ctx context.Context) error {
 			return err
 		}
 		if running, err := Running(); err == nil && running.ground == a.ground {
-			for name, account := range running.described() {
-				known[name] = account
-			}
+			maps.Copy(known, running.described())
 		}
 		for _, name := range sorted(known) {
 			was, is := known[name], have[name]
@@ -96,9 +95,7 @@ func (a *App) rememberAccounts(ctx context.Context) error {
 				next[name] = was
 			}
 		}
-		for name, is := range have {
-			next[name] = is
-		}
+		maps.Copy(next, have)
 		b, err := json.Marshal(next)
 		if err != nil {
 			return fmt.Errorf("remember accounts: %w", err)

@@ -76,7 +76,7 @@ func resolve(module any, lookup func(string) (string, error)) error {
 		if !v.Type().Field(i).IsExported() {
 			continue
 		}
-		if s, ok := v.Field(i).Addr().Interface().(*connector.Secret); ok {
+		if s, ok := reflect.TypeAssert[*connector.Secret](v.Field(i).Addr()); ok {
 			if err := s.Resolve(lookup); err != nil {
 				return fmt.Errorf("%s: %w", fieldName(v.Type().Field(i)), err)
 			}

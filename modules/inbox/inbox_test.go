@@ -33,7 +33,7 @@ type mute struct{ connector.Connector }
 type signer struct{ connector.Connector }
 
 func (signer) VerifyWebhook(d connector.Delivery) error {
-	if !d.Now.Equal(start) || d.Method != "POST" || !strings.HasPrefix(d.URL, "/webhooks/acme?x=") {
+	if !d.Now.Equal(start) || d.Method != http.MethodPost || !strings.HasPrefix(d.URL, "/webhooks/acme?x=") {
 		return fmt.Errorf("delivery is not as it came: %v %v %v", d.Now, d.Method, d.URL)
 	}
 	if d.Header.Get("Signature") != "good" {
@@ -191,7 +191,7 @@ func TestWebhooks(t *testing.T) {
 func TestChunkedWebhook(t *testing.T) {
 	for size, status := range map[int]int{10: 202, 256<<10 + 1: 413} {
 		d := newDoor()
-		r := httptest.NewRequest("POST", "/webhooks/acme?x=1", strings.NewReader(strings.Repeat("b", size)))
+		r := httptest.NewRequest(http.MethodPost, "/webhooks/acme?x=1", strings.NewReader(strings.Repeat("b", size)))
 		r.Header.Set("Signature", "good")
 		r.ContentLength, r.TransferEncoding = -1, []string{"chunked"}
 		w := httptest.NewRecorder()

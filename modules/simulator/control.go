@@ -239,7 +239,7 @@ func (s *Simulator) postPay(r *http.Request) (any, error) {
 	if err := read(r, &in); err != nil {
 		return nil, err
 	}
-	err := error(books.ErrNotFound)
+	err := books.ErrNotFound
 	for name, d := range s.dialects {
 		if in.Connector != "" && in.Connector != name {
 			continue

@@ -93,8 +93,7 @@ func writeConnector(b *strings.Builder, s connector.Spec, module caddy.Module, c
 // credentials lists the fields of a connector's struct as a Caddyfile has them.
 func credentials(t reflect.Type) []string {
 	var out []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if !f.IsExported() || name == "" || name == "-" {
 			continue

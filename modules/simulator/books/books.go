@@ -70,7 +70,7 @@ const (
 type Books struct {
 	cfg Config
 
-	// Faults is the table of misbehaviour.
+	// Faults is the table of misbehavior.
 	Faults *Faults
 	// Memory holds the answers given under idempotency keys.
 	Memory *Memory

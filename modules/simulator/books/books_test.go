@@ -227,7 +227,7 @@ func TestMemory(t *testing.T) {
 func TestSaveAndLoad(t *testing.T) {
 	t.Parallel()
 	a, clock := open(t)
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // G404: a test
+	r := rand.New(rand.NewPCG(1, 2)) // repeatable on purpose
 	for i := range 20 {
 		c := books.Charge{Connector: "stripe", Account: "a", PSPReference: a.ID("pi_", 24), Reference: fmt.Sprint(i), Amount: 1 + r.Int64N(1000), Currency: "EUR", Status: payment.RequiresConfirmation, Metadata: map[string]string{"k": "ü"}}
 		if _, err := a.Create(c, true); err != nil {

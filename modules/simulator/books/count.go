@@ -31,7 +31,7 @@ func (o Operation) String() string {
 func ParseOperation(s string) (Operation, error) {
 	for i, n := range opNames {
 		if n == s {
-			return Operation(i), nil //nolint:gosec // G115: i < opCount
+			return Operation(i), nil
 		}
 	}
 	return 0, fmt.Errorf("operation %.40q is none of %v", s, opNames)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// FaultKind names a misbehaviour.
+// FaultKind names a misbehavior.
 type FaultKind string
 
 // The faults. What ends in After acts on the books first; so do HTML502,
@@ -44,7 +44,7 @@ var FaultKinds = []FaultKind{
 
 func (k FaultKind) webhook() bool { return len(k) > 7 && k[:7] == "webhook" }
 
-// Fault is one rule of misbehaviour. It matches requests (or webhooks) of its
+// Fault is one rule of misbehavior. It matches requests (or webhooks) of its
 // connector and operation, and strikes Times of them or each with Probability.
 type Fault struct {
 	// Connector and Operation narrow the rule; empty = any. A rule without an

@@ -31,7 +31,7 @@ type Wall struct {
 // Serve answers one request under the faults: it takes the fault that strikes
 // it, if any, lets act do the work at the right moment (or never), and spoils
 // the answer. act gets the fault, for a dialect whose own memory is part of the
-// misbehaviour.
+// misbehavior.
 func (b *Books) Serve(w http.ResponseWriter, r *http.Request, connector string, op Operation, wall Wall, act func(Fault) Answer) {
 	f := b.Faults.take(connector, op, false)
 	switch f.Kind {
@@ -49,6 +49,7 @@ func (b *Books) Serve(w http.ResponseWriter, r *http.Request, connector string, 
 		if !b.wait(r, f) {
 			hangUp(w)
 		}
+	default: // it strikes later
 	}
 	a := act(f)
 	defer func() {
@@ -77,6 +78,7 @@ func (b *Books) Serve(w http.ResponseWriter, r *http.Request, connector string, 
 		if a.Wrong != nil {
 			a.Body = a.Wrong()
 		}
+	default: // it has struck, or strikes the webhook
 	}
 	write(w, a)
 }

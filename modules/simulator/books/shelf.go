@@ -87,5 +87,5 @@ func (s *shelf[K, V]) oldest() iter.Seq[V] {
 
 // afterFunc is the default of [Config.AfterFunc].
 func afterFunc(d time.Duration, f func()) func() bool {
-	return time.AfterFunc(d, f).Stop //nolint:forbidigo // the default wiring of the injected timer
+	return time.AfterFunc(d, f).Stop // the default of the timer that is handed in
 }

@@ -97,7 +97,7 @@ func newWebhooks(b *Books) *Webhooks {
 	if q.waits == nil {
 		q.waits = defaultRetryWaits
 	}
-	q.ctx, q.cancel = context.WithCancel(context.Background())
+	q.ctx, q.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // the workers outlive every request
 	return q
 }
 
@@ -195,6 +195,7 @@ func (q *Webhooks) strike(n Notice) {
 		if n.Unsigned != nil {
 			n.Body = n.Unsigned
 		}
+	default: // no fault of a webhook
 	}
 	q.enqueue(n)
 	q.pass(n.URL)

@@ -274,7 +274,7 @@ func TestQR(t *testing.T) {
 
 func (x *bench) get(page, want string) {
 	x.t.Helper()
-	res, err := http.Get(page) //nolint:gosec,noctx // the test's own server
+	res, err := http.Get(page) // the test's own server
 	if err != nil {
 		x.t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func TestPage(t *testing.T) {
 	p := x.params("alipay.trade.page.pay", `{"out_trade_no":"`+trade+`","total_amount":"10.00","subject":"tea","product_code":"FAST_INSTANT_TRADE_PAY"}`,
 		"return_url", "https://shop.example/back?a=b")
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := client.Get(x.srv.URL + "/alipay/gateway.do?" + p.Encode()) //nolint:noctx // the test's own server
+	res, err := client.Get(x.srv.URL + "/alipay/gateway.do?" + p.Encode()) // the test's own server
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("got %v, want WAIT_BUYER_PAY", got)
 	}
 	x.get(cashier.String(), "10.00 CNY")
-	res, err = client.PostForm(cashier.String(), url.Values{"result": {"succeed"}}) //nolint:noctx // as above
+	res, err = client.PostForm(cashier.String(), url.Values{"result": {"succeed"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -139,6 +139,7 @@ func (d *Dialect) sendBack(w http.ResponseWriter, r *http.Request, ch books.Chal
 		status = "succeeded"
 	case payment.Processing, payment.RequiresAction:
 		status = "pending"
+	default:
 	}
 	q := u.Query()
 	q.Set("payment_intent", c.PSPReference)

@@ -2,6 +2,7 @@ package stripesim
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -216,9 +217,7 @@ func merged(m, change map[string]string) map[string]string {
 		return m
 	}
 	out := map[string]string{}
-	for k, v := range m {
-		out[k] = v
-	}
+	maps.Copy(out, m)
 	for k, v := range change {
 		if out[k] = v; v == "" {
 			delete(out, k)

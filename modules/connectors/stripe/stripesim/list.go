@@ -2,6 +2,7 @@ package stripesim
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -219,8 +220,7 @@ func (c *call) listRefunds() (document, error) {
 		n, open, more := 0, after == "", false
 		for i := range found {
 			charge := &found[i]
-			for j := len(charge.Refunds) - 1; j >= 0; j-- {
-				r := charge.Refunds[j]
+			for _, r := range slices.Backward(charge.Refunds) {
 				if open && n < limit {
 					o.Raw("", renderRefund(charge, r, off))
 					n++

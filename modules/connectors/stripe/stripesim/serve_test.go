@@ -36,20 +36,20 @@ func TestChallenge(t *testing.T) {
 			check(t, a, 200, map[string]any{"status": "requires_action", "next_action.type": "redirect_to_url", "latest_charge": nil})
 			page := a.at("next_action.redirect_to_url.url").(string)
 			client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-			res, err := client.Get(page) //nolint:noctx // a page of the test's own server
+			res, err := client.Get(page) // a page of the test's own server
 			if err != nil {
 				t.Fatal(err)
 			}
 			html, _ := io.ReadAll(res.Body)
 			_ = res.Body.Close()
-			if res.StatusCode != 200 || !bytes.Contains(html, []byte("10.00 USD")) {
+			if res.StatusCode != http.StatusOK || !bytes.Contains(html, []byte("10.00 USD")) {
 				t.Errorf("got page %d %s, want the amount on it", res.StatusCode, html)
 			}
 			result := books.ResultFail
 			if tt.ok {
 				result = books.ResultSucceed
 			}
-			res, err = client.PostForm(page, url.Values{"result": {result}}) //nolint:noctx // as above
+			res, err = client.PostForm(page, url.Values{"result": {result}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -226,8 +226,8 @@ func (c *call) run(e endpoint, reference string) books.Answer {
 // validation is not stored; once execution began its outcome is, a 500 included.
 func (c *call) once(e endpoint, reference, key string, f books.Fault) books.Answer {
 	memory, name := c.d.b.Memory, c.account+"\x00"+key
-	print := sha256.Sum256([]byte(c.path + "\n" + c.form.values.Encode()))
-	kept, replay, err := memory.Begin(name, print, c.d.b.Now())
+	fingerprint := sha256.Sum256([]byte(c.path + "\n" + c.form.values.Encode()))
+	kept, replay, err := memory.Begin(name, fingerprint, c.d.b.Now())
 	echo := []string{"Idempotency-Key", key}
 	switch {
 	case errors.Is(err, books.ErrKeyInUse):
