@@ -75,6 +75,10 @@ fmt: $(GOLANGCI) ## format the code and group the imports
 docs: ## draw the pages that come from the code
 	$(GO) test ./modules/payment ./modules/engine ./modules/standard -run 'Page$$' -update
 
+.PHONY: oracles
+oracles: ## let Stripe's mock and the PSPs' own libraries judge connector and simulator
+	cd test/oracles && $(GO) test -count=1 ./...
+
 .PHONY: verify
 verify: test lint ## what must pass before a change goes in
 

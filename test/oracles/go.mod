@@ -4,12 +4,16 @@ go 1.26.0
 
 replace github.com/purser-pay/purser => ../..
 
-require github.com/purser-pay/purser v0.0.0
+require (
+	github.com/purser-pay/purser v0.0.0
+	github.com/smartwalle/alipay/v3 v3.2.23
+	github.com/stripe/stripe-go/v85 v85.0.0
+	golang.org/x/tools v0.52.0
+)
 
 require (
 	github.com/davecgh/go-spew v1.1.0 // indirect
 	github.com/go-json-experiment/json v1.27.2 // indirect
-	github.com/google/go-cmp v0.7.0 // indirect
 	github.com/lestrrat-go/jspointer v0.0.0-20181205001929-82fadba7561c // indirect
 	github.com/lestrrat-go/jsref v0.0.0-20181205001954-1b590508f37d // indirect
 	github.com/lestrrat-go/jsschema v0.0.0-20181205002244-5c81c58ffcc3 // indirect
@@ -17,13 +21,11 @@ require (
 	github.com/lestrrat-go/pdebug v0.0.0-20180220043849-39f9a71bcabe // indirect
 	github.com/lestrrat-go/structinfo v0.0.0-20190212233437-acd51874663b // indirect
 	github.com/pkg/errors v0.9.1 // indirect
-	github.com/smartwalle/alipay/v3 v3.2.23 // indirect
 	github.com/smartwalle/ncrypto v1.0.4 // indirect
 	github.com/smartwalle/ngx v1.0.9 // indirect
 	github.com/smartwalle/nsign v1.0.9 // indirect
-	github.com/stripe/stripe-go/v85 v85.0.0 // indirect
 	github.com/stripe/stripe-mock v0.203.0 // indirect
-	golang.org/x/tools v0.52.0 // indirect
+	github.com/xeipuuv/gojsonschema v1.2.0 // indirect
 )
 
 tool github.com/stripe/stripe-mock
