@@ -52,7 +52,7 @@ type Deployment struct {
 	Simulator  *Simulator
 	// Secrets must never turn up in what the gateway writes, by name.
 	Secrets map[string]string
-	gateway *process
+	gateway *Process
 	port    string
 }
 
@@ -81,10 +81,10 @@ func Open(ctx context.Context, cfg Config) (*Deployment, error) {
 		}
 	}
 	var err error
-	if d.port, err = freePort(ctx); err != nil {
+	if d.port, err = FreePort(ctx); err != nil {
 		return nil, err
 	}
-	adminPort, err := freePort(ctx)
+	adminPort, err := FreePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func Open(ctx context.Context, cfg Config) (*Deployment, error) {
 		return nil, err
 	}
 	if err := errors.Join(d.introduce(ctx), os.WriteFile(d.Path("config", "Caddyfile"), []byte(d.caddyfile()), 0o600)); err != nil {
-		return nil, errors.Join(err, d.Simulator.process.kill())
+		return nil, errors.Join(err, d.Simulator.process.Kill())
 	}
 	return d, nil
 }
@@ -106,8 +106,8 @@ func (d *Deployment) Path(parts ...string) string {
 	return filepath.Join(append([]string{d.cfg.Dir}, parts...)...)
 }
 
-// freePort tells a port of loopback that nobody listens on now.
-func freePort(ctx context.Context) (string, error) {
+// FreePort tells a port of loopback that nobody listens on now.
+func FreePort(ctx context.Context) (string, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("free port: %w", err)
@@ -217,15 +217,15 @@ URL {
 
 // Start starts the gateway. It may be called again after [Deployment.Kill].
 func (d *Deployment) Start() (err error) {
-	d.gateway, err = d.run("gateway", "run", "--config", d.Path("config", "Caddyfile"), "--adapter", "caddyfile")
+	d.gateway, err = d.Run("gateway", "run", "--config", d.Path("config", "Caddyfile"), "--adapter", "caddyfile")
 	return err
 }
 
 // Kill ends the gateway with SIGKILL, and returns once it is gone.
-func (d *Deployment) Kill() error { return d.gateway.kill() }
+func (d *Deployment) Kill() error { return d.gateway.Kill() }
 
 // PID is the process of the gateway.
-func (d *Deployment) PID() int { return d.gateway.cmd.Process.Pid }
+func (d *Deployment) PID() int { return d.gateway.PID() }
 
 // Ended is closed when the gateway that was started last has ended.
 func (d *Deployment) Ended() <-chan struct{} { return d.gateway.ended }
@@ -234,9 +234,9 @@ func (d *Deployment) Ended() <-chan struct{} { return d.gateway.ended }
 func (d *Deployment) Close() error {
 	var err error
 	if d.gateway != nil {
-		err = d.gateway.kill()
+		err = d.gateway.Kill()
 	}
-	return errors.Join(err, d.Simulator.process.kill())
+	return errors.Join(err, d.Simulator.process.Kill())
 }
 
 // Ready waits until the gateway serves.

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// process is one run of the binary. Its output goes to a log file.
-type process struct {
+// Process is one run of the binary. Its output goes to a log file.
+type Process struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 }
@@ -25,13 +25,13 @@ func (d *Deployment) env() []string {
 	return append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_DATA_HOME="+home)
 }
 
-// run starts a process that lasts until it is killed.
-func (d *Deployment) run(name string, args ...string) (*process, error) {
+// Run starts a process that lasts until it is killed. Its log is name.log.
+func (d *Deployment) Run(name string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(d.Path("logs", name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("deployment: %w", err)
 	}
-	p := &process{cmd: exec.Command(d.cfg.Binary, args...), ended: make(chan struct{})} //nolint:gosec,noctx // G204: our own words; its end is kill
+	p := &Process{cmd: exec.Command(d.cfg.Binary, args...), ended: make(chan struct{})} //nolint:gosec,noctx // G204: our own words; its end is Kill
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = d.env(), log, log
 	if err := p.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
@@ -44,8 +44,8 @@ func (d *Deployment) run(name string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// kill ends the process without a warning.
-func (p *process) kill() error {
+// Kill ends the process with SIGKILL, and returns once it is gone.
+func (p *Process) Kill() error {
 	err := p.cmd.Process.Kill()
 	if errors.Is(err, os.ErrProcessDone) {
 		err = nil
@@ -53,6 +53,9 @@ func (p *process) kill() error {
 	<-p.ended
 	return err
 }
+
+// PID is the system's number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // command runs one command of the operator, and reads its JSON.
 func (d *Deployment) command(ctx context.Context, answer any, args ...string) error {
@@ -71,16 +74,16 @@ func (d *Deployment) command(ctx context.Context, answer any, args ...string) er
 // Simulator is the PSPs' process.
 type Simulator struct {
 	URL     string
-	process *process
+	process *Process
 }
 
 func startSimulator(ctx context.Context, d *Deployment) (*Simulator, error) {
-	port, err := freePort(ctx)
+	port, err := FreePort(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s := &Simulator{URL: "http://127.0.0.1:" + port}
-	s.process, err = d.run("simulator", "simulator", "--listen", "127.0.0.1:"+port, "--seed", strconv.FormatUint(d.cfg.Seed, 10))
+	s.process, err = d.Run("simulator", "simulator", "--listen", "127.0.0.1:"+port, "--seed", strconv.FormatUint(d.cfg.Seed, 10))
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +98,13 @@ func startSimulator(ctx context.Context, d *Deployment) (*Simulator, error) {
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("the simulator is not ready: %w", err), s.process.kill())
+			return nil, errors.Join(fmt.Errorf("the simulator is not ready: %w", err), s.process.Kill())
 		}
 	}
 }
+
+// PID is the system's number of the process.
+func (s *Simulator) PID() int { return s.process.PID() }
 
 // Get reads of the control API into v; path begins behind /_sim.
 func (s *Simulator) Get(ctx context.Context, path string, v any) error {
