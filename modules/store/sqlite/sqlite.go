@@ -45,6 +45,10 @@ type Config struct {
 	Now func() time.Time
 	// Log hears of what no caller can be told; nil discards it.
 	Log *slog.Logger
+	// Committed hears of every commit that is durable, with the number of
+	// updates that shared it. All updates wait for it: it must not block. Nil =
+	// nobody does.
+	Committed func(updates int)
 
 	// vfs names the file system that tests put under SQLite; "" is the real one.
 	vfs string
@@ -78,6 +82,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Committed == nil {
+		cfg.Committed = func(int) {}
 	}
 	path, err := filepath.Abs(cfg.Path)
 	if err != nil {

@@ -136,7 +136,11 @@ func (w *writer) batch(u *update) {
 		}
 	}
 	if len(w.held) > 0 {
-		w.answer(w.commit())
+		err := w.commit()
+		if err == nil {
+			w.s.cfg.Committed(len(w.held))
+		}
+		w.answer(err)
 	}
 }
 
