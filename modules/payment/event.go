@@ -21,6 +21,13 @@ const (
 	EventRefundFailed           EventType = "refund.failed"
 )
 
+// EventTypes lists them all.
+var EventTypes = []EventType{
+	EventPaymentProcessing, EventPaymentRequiresAction, EventPaymentRequiresCapture, EventPaymentCaptured,
+	EventPaymentSucceeded, EventPaymentFailed, EventPaymentCanceled, EventPaymentExpired, EventPaymentConflicted,
+	EventRefundPending, EventRefundSucceeded, EventRefundFailed,
+}
+
 // Event is one thing that happened to a payment, written in the transaction of
 // the change that it tells of.
 type Event struct {
