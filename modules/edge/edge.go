@@ -193,7 +193,7 @@ func (d *doors) serve(h http.Handler, w http.ResponseWriter, r *http.Request) er
 	}
 	// The configuration may end before the request does.
 	defer d.app.Use()()
-	h.ServeHTTP(w, r)
+	d.observe(h, w, r)
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -40,32 +39,51 @@ const maxAdminBody = 64 << 10
 // call is one request of an operator, to the app that runs at that moment.
 type call struct {
 	*App
-	w http.ResponseWriter
-	r *http.Request
+	w       http.ResponseWriter
+	r       *http.Request
+	audited *bool // the act was written down
 }
+
+// adminRoute is a method and path, and what an operator does there; reading has
+// no name, and is not written down.
+type adminRoute struct {
+	pattern, act string
+	serve        func(call) error
+}
+
+var adminRoutes = []adminRoute{
+	{"GET /payments/merchants", "", listMerchants},
+	{"POST /payments/merchants", "merchants.create", createMerchant},
+	{"GET /payments/keys", "", listKeys},
+	{"POST /payments/keys", "keys.create", createKey},
+	{"POST /payments/keys/{id}/rotate", "keys.rotate", rotateKey},
+	{"POST /payments/keys/{id}/revoke", actRevokeKey, revokeKey},
+	{"DELETE /payments/keys/{id}", actRevokeKey, revokeKey},
+	{"GET /payments/payments", "", listPayments},
+	{"GET /payments/payments/{id}", "", getPayment},
+	{"POST /payments/payments/{id}/sync", "payments.sync", syncPayment},
+	{"POST /payments/payments/{id}/resolve", "payments.resolve", resolvePayment},
+	{"GET /payments/events", "", listEvents},
+	{"GET /payments/accounts", "", listAccounts},
+	{"POST /payments/accounts/{name}/disable", "accounts.disable", disableAccount},
+	{"POST /payments/accounts/{name}/enable", "accounts.enable", enableAccount},
+	{"POST /payments/accounts/{name}/test", "accounts.test", testAccount},
+	{"GET /payments/freeze", "", showFreeze},
+	{"POST /payments/freeze", "freeze", freeze},
+	{"POST /payments/unfreeze", "unfreeze", unfreeze},
+	{"GET /payments/store/backup", "", showBackup},
+	{"POST /payments/store/backup", "store.backup", backUpStore},
+	{"POST /payments/reload", "reload", reload},
+}
+
+const actRevokeKey = "keys.revoke"
 
 // Provision builds the routes. Caddy keeps no state in an admin module: each
 // request finds the running app by itself.
 func (a *Admin) Provision(caddy.Context) error {
 	a.mux = http.NewServeMux()
-	for pattern, serve := range map[string]func(call) error{
-		"GET /payments/merchants":                listMerchants,
-		"POST /payments/merchants":               createMerchant,
-		"GET /payments/keys":                     listKeys,
-		"POST /payments/keys":                    createKey,
-		"POST /payments/keys/{id}/rotate":        rotateKey,
-		"POST /payments/keys/{id}/revoke":        revokeKey,
-		"DELETE /payments/keys/{id}":             revokeKey,
-		"GET /payments/payments":                 listPayments,
-		"GET /payments/payments/{id}":            getPayment,
-		"POST /payments/payments/{id}/sync":      syncPayment,
-		"POST /payments/payments/{id}/resolve":   resolvePayment,
-		"GET /payments/accounts":                 listAccounts,
-		"POST /payments/accounts/{name}/disable": disableAccount,
-		"POST /payments/accounts/{name}/enable":  enableAccount,
-		"POST /payments/reload":                  reload,
-	} {
-		a.mux.Handle(pattern, adminHandler(serve))
+	for _, route := range adminRoutes {
+		a.mux.Handle(route.pattern, adminHandler(route))
 	}
 	return nil
 }
@@ -106,13 +124,17 @@ func (a *Admin) noRoute(w http.ResponseWriter, r *http.Request) error {
 	return apiError(http.StatusNotFound, errors.New("there is no such thing under /payments/"))
 }
 
-func adminHandler(serve func(call) error) http.HandlerFunc {
+func adminHandler(route adminRoute) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		f, _ := w.(*failed)
 		app, err := Running()
 		if err == nil {
 			r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
-			err = serve(call{app, w, r})
+			c := call{app, w, r, new(bool)}
+			if err = route.serve(c); err != nil && route.act != "" && !*c.audited {
+				// It was refused before it came to anything.
+				c.audit(route.act, r.PathValue("id")+r.PathValue("name"), err)
+			}
 		}
 		if err != nil && f != nil {
 			f.err = adminFailure(err)
@@ -195,29 +217,4 @@ func (c call) list(data any, cursor string) error {
 		p.NextCursor = &cursor
 	}
 	return c.write(http.StatusOK, p)
-}
-
-// who names the operator as well as the connection allows: the subject of the
-// client certificate, the address, or the socket, whose permissions then say
-// who may.
-func (c call) who() string {
-	if t := c.r.TLS; t != nil && len(t.PeerCertificates) > 0 {
-		return "certificate " + t.PeerCertificates[0].Subject.String()
-	}
-	if _, _, err := net.SplitHostPort(c.r.RemoteAddr); err == nil {
-		return "address " + c.r.RemoteAddr
-	}
-	return "unix socket"
-}
-
-// audit writes down an act of an operator. It is logged even where it failed:
-// err is nil for one that was done.
-func (c call) audit(act, object string, err error, more ...slog.Attr) {
-	attrs := append([]slog.Attr{
-		slog.String("act", act), slog.String("object", object), slog.String("who", c.who()), slog.Bool("done", err == nil),
-	}, more...)
-	if err != nil {
-		attrs = append(attrs, slog.Any("error", err))
-	}
-	c.log.LogAttrs(c.r.Context(), slog.LevelInfo, "audit", attrs...)
 }

@@ -194,7 +194,7 @@ func revokeKey(c call) error {
 		key = access.RevokeKey(old, now())
 		return tx.PutAPIKey(key)
 	})
-	c.audit("keys.revoke", id, err)
+	c.audit(actRevokeKey, id, err)
 	if err != nil {
 		return err
 	}

@@ -121,6 +121,7 @@ func (c call) writePayment(p *payment.Payment) error {
 
 func syncPayment(c call) error {
 	id := c.r.PathValue("id")
+	c.mayTakeLong()
 	p, err := c.engine.Sync(c.r.Context(), id)
 	c.audit("payments.sync", id, err)
 	if err != nil {
@@ -175,9 +176,19 @@ const (
 	accountRetired  = "retired"
 )
 
+// accountPage is the list of accounts, and whether they take new payments at all.
+type accountPage struct {
+	page
+	Freeze freezeState `json:"freeze"`
+}
+
 func listAccounts(c call) error {
 	data := []accountState{}
-	err := c.ground.store.View(c.r.Context(), func(r store.Reader) error {
+	var frozen freezeState
+	err := c.ground.store.View(c.r.Context(), func(r store.Reader) (err error) {
+		if frozen, err = readFreeze(r); err != nil {
+			return err
+		}
 		for _, name := range sorted(c.accounts) {
 			state, err := c.accountState(r, name)
 			if err != nil {
@@ -190,7 +201,7 @@ func listAccounts(c call) error {
 	if err != nil {
 		return err
 	}
-	return c.list(data, "")
+	return c.write(http.StatusOK, accountPage{page{Object: "list", Data: data}, frozen})
 }
 
 func (a *App) accountState(r store.Reader, name string) (accountState, error) {

@@ -56,6 +56,7 @@ type App struct {
 	AccountConfigs map[string]*AccountConfig `json:"accounts,omitempty"`
 
 	log      *slog.Logger
+	auditLog *slog.Logger
 	pepper   []byte
 	sealKey  []byte
 	accounts map[string]*connector.Account
@@ -64,6 +65,7 @@ type App struct {
 	directory *access.Directory
 	router    *routing.Router
 	engine    *engine.Engine
+	exchange  *transport.Transport
 	switches  sync.Mutex // two operators at one switch take turns
 
 	lifetime lifetime
@@ -124,13 +126,16 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.accounts[name] = account
 	}
+	if a.auditLog, err = openAudit(ctx); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
 	if checkOnly {
 		return nil
 	}
 	if err := a.open(ctx); err != nil {
 		return err
 	}
-	return counters.register(ctx.GetMetricsRegistry(), doubt{a.ground.store, time.Now})
+	return counters.register(ctx.GetMetricsRegistry(), standing{a.ground.store, time.Now})
 }
 
 // provision loads the connector of an account and readies its credentials.
@@ -190,13 +195,13 @@ func (a *App) open(ctx context.Context) error {
 	if a.router, err = a.route(ctx); err != nil {
 		return err
 	}
-	exchange := transport.New(transport.Config{
+	a.exchange = transport.New(transport.Config{
 		Tripper:  func(x *connector.Account) (http.RoundTripper, error) { return clients[x.Name], nil },
 		Version:  version(),
 		Observer: observer{counters},
 	})
 	a.engine = engine.New(engine.Config{
-		Store: a.ground.store, Accounts: a.accounts, Exchange: exchange, Plan: a.router, Pepper: a.pepper,
+		Store: a.ground.store, Accounts: a.accounts, Exchange: a.exchange, Plan: a.router, Pepper: a.pepper,
 		IDs: a.ground.ids, Now: time.Now, Random: rand.Reader, Log: a.log,
 	})
 	return nil
@@ -238,6 +243,7 @@ func (a *App) Start() error {
 		cancel()
 		return err
 	}
+	a.ground.tell(a.log)
 	a.stop, a.stopped = cancel, make(chan struct{})
 	go retain(ctx, a.ground, a.log)
 	go func() {
@@ -310,3 +316,9 @@ func (a *App) IDs() *payment.IDs { return a.ground.ids }
 
 // Log is the app's logger.
 func (a *App) Log() *slog.Logger { return a.log }
+
+// ObserveRequest counts a request that was answered. route and method become
+// labels of metrics: the caller bounds how many there are.
+func (a *App) ObserveRequest(route, method string, status int, took time.Duration) {
+	counters.request(route, method, status, took)
+}

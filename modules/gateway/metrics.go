@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
 )
@@ -23,6 +25,11 @@ type meter struct {
 	payments *prometheus.CounterVec
 	calls    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+
+	requests       *prometheus.CounterVec
+	requestSeconds *prometheus.HistogramVec
+	commits        prometheus.Counter
+	batch          prometheus.Histogram
 }
 
 func newMeter() *meter {
@@ -40,12 +47,32 @@ func newMeter() *meter {
 			Help:    "Time that an exchange with a PSP took, repeats included.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 60},
 		}, []string{"account", "operation"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "purser_requests_total",
+			Help: "Requests that were answered, by route, method and class of status (2xx).",
+		}, []string{"route", "method", "status_class"}),
+		requestSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "purser_request_seconds",
+			Help:    "Time from a request to the end of its answer, calls to PSPs included, by route.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"route"}),
+		commits: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "purser_store_commits_total",
+			Help: "Commits of the store that are on disk.",
+		}),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "purser_store_batch_size",
+			Help:    "Updates that shared one commit.",
+			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256},
+		}),
 	}
 }
 
 // register makes the collectors visible in the registry of a configuration.
 func (m *meter) register(r prometheus.Registerer, more ...prometheus.Collector) error {
-	for _, c := range append([]prometheus.Collector{m.payments, m.calls, m.seconds}, more...) {
+	for _, c := range append([]prometheus.Collector{
+		m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch,
+	}, more...) {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
 			return fmt.Errorf("register metrics: %w", err)
@@ -63,45 +90,22 @@ func (m *meter) event(t payment.EventType) {
 	}
 }
 
-// meteredStore counts the events of transactions that were committed.
-type meteredStore struct {
-	store.Store
-	meter *meter
+// request counts one request to the gateway's doors. The caller has bounded
+// route and method.
+func (m *meter) request(route, method string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status/100)+"xx").Inc()
+	m.requestSeconds.WithLabelValues(route).Observe(took.Seconds())
 }
 
-// Update runs fn in a transaction. What a run that was thrown away would have
-// written is not counted.
-func (s meteredStore) Update(ctx context.Context, fn func(store.Tx) error) error {
-	var written []payment.EventType
-	err := s.Store.Update(ctx, func(tx store.Tx) error {
-		written = written[:0]
-		return fn(meteredTx{tx, &written})
-	})
-	if err == nil {
-		for _, t := range written {
-			s.meter.event(t)
-		}
-	}
-	return err
+// committed counts one commit of the store.
+func (m *meter) committed(updates int) {
+	m.commits.Inc()
+	m.batch.Observe(float64(updates))
 }
 
-type meteredTx struct {
-	store.Tx
-	written *[]payment.EventType
-}
-
-// PutEvent writes an event and remembers its type.
-func (t meteredTx) PutEvent(e payment.Event) error {
-	err := t.Tx.PutEvent(e)
-	if err == nil {
-		*t.written = append(*t.written, e.Type)
-	}
-	return err
-}
-
-// doubt reports what is unresolved, from the store, at the time of the scrape:
+// standing reports what is unresolved and frozen, from the store, at the scrape:
 // a gauge that is set by hand would be wrong after a crash.
-type doubt struct {
+type standing struct {
 	store store.Store
 	now   func() time.Time
 }
@@ -111,24 +115,31 @@ var (
 		"Payments of which it is not known whether the PSP acted, by account.", []string{"account"}, nil)
 	oldestDesc = prometheus.NewDesc("purser_oldest_unresolved_seconds",
 		"Age of the oldest payment whose outcome is not known; 0 = there is none.", nil, nil)
+	frozenDesc = prometheus.NewDesc("purser_frozen",
+		"1 where an operator has stopped new payments.", nil, nil)
 )
 
 // scrapeTimeout bounds the query of a scrape.
 const scrapeTimeout = 2 * time.Second
 
 // Describe lists the gauges.
-func (d doubt) Describe(ch chan<- *prometheus.Desc) {
+func (d standing) Describe(ch chan<- *prometheus.Desc) {
 	ch <- unresolvedDesc
 	ch <- oldestDesc
+	ch <- frozenDesc
 }
 
 // Collect asks the store. A store that is out of reach yields no gauge, and not
 // a false zero.
-func (d doubt) Collect(ch chan<- prometheus.Metric) {
+func (d standing) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	var rows []store.Unresolved
+	var frozen string
 	if err := d.store.View(ctx, func(r store.Reader) (err error) {
+		if frozen, err = setting(r, engine.SettingFrozen); err != nil {
+			return err
+		}
 		rows, err = r.Unresolved()
 		return err
 	}); err != nil {
@@ -140,4 +151,9 @@ func (d doubt) Collect(ch chan<- prometheus.Metric) {
 		age = max(age, d.now().Sub(row.Oldest))
 	}
 	ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, age.Seconds())
+	on := 0.0
+	if frozen != "" {
+		on = 1
+	}
+	ch <- prometheus.MustNewConstMetric(frozenDesc, prometheus.GaugeValue, on)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,10 +27,17 @@ type ground struct {
 	store store.Store
 	// sweep forgets what has lapsed, a bite at a time.
 	sweep func(ctx context.Context, now time.Time, limit int) (int, error)
+	// copier makes backups.
+	copier *copier
+	// log is that of the configuration that runs.
+	log *atomic.Pointer[slog.Logger]
 	// ids is one for all configurations: identifiers made by two generators in
 	// the same millisecond would not sort by the time of their making.
 	ids *payment.IDs
 }
+
+// tell makes log the one that hears of payments from now on.
+func (g *ground) tell(log *slog.Logger) { g.log.Store(log) }
 
 // Destruct closes the store once the last configuration let it go.
 func (g *ground) Destruct() error { return g.store.Close() }
@@ -37,14 +45,17 @@ func (g *ground) Destruct() error { return g.store.Close() }
 // openGround loads the store at path from the pool, or opens it.
 func openGround(ctx context.Context, path string, log *slog.Logger) (*ground, error) {
 	g, err := pooled(grounds, path, func() (*ground, error) {
-		s, err := sqlite.Open(ctx, sqlite.Config{Path: path, Now: time.Now, Log: log})
+		s, err := sqlite.Open(ctx, sqlite.Config{Path: path, Now: time.Now, Log: log, Committed: counters.committed})
 		if err != nil {
 			return nil, err
 		}
+		told := new(atomic.Pointer[slog.Logger])
 		return &ground{
-			store: meteredStore{s, counters},
-			sweep: s.Sweep,
-			ids:   &payment.IDs{Now: time.Now, Random: rand.Reader},
+			store:  toldStore{s, counters, told},
+			sweep:  s.Sweep,
+			copier: &copier{store: path, copy: s.Backup, now: time.Now},
+			log:    told,
+			ids:    &payment.IDs{Now: time.Now, Random: rand.Reader},
 		}, nil
 	})
 	if err != nil {
