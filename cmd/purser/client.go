@@ -39,7 +39,7 @@ type adminClient struct {
 func newAdminClient(address string) (*adminClient, error) {
 	addr, err := caddy.ParseNetworkAddressWithDefaults(address, "tcp", 2019)
 	if err != nil || addr.PortRangeSize() > 1 {
-		return nil, fmt.Errorf("admin address %q is neither host:port nor unix//path", address)
+		return nil, usageError("admin address %q is neither host:port nor unix//path", address)
 	}
 	base := "http://" + addr.JoinHostPort(0)
 	dial := addr.JoinHostPort(0)
@@ -113,14 +113,9 @@ func adminFlags(cmd *cobra.Command) {
 	cmd.Flags().Bool("json", false, "print JSON")
 }
 
-// ask makes one call for cmd and hands the answer to show, or prints it as it
-// is with --json.
-func ask(cmd *cobra.Command, method, path string, in any, show func(io.Writer, json.RawMessage) error) error {
-	address, err := cmd.Flags().GetString("address")
-	if err != nil {
-		return err
-	}
-	client, err := newAdminClient(address)
+// ask makes one call for cmd, and shows the answer.
+func ask(cmd *cobra.Command, method, path string, in any, human func(io.Writer, json.RawMessage) error) error {
+	client, err := adminOf(cmd)
 	if err != nil {
 		return err
 	}
@@ -128,10 +123,24 @@ func ask(cmd *cobra.Command, method, path string, in any, show func(io.Writer, j
 	if err != nil {
 		return err
 	}
+	return show(cmd, answer, human)
+}
+
+// adminOf returns the client of the gateway that a command's flags name.
+func adminOf(cmd *cobra.Command) (*adminClient, error) {
+	address, err := cmd.Flags().GetString("address")
+	if err != nil {
+		return nil, err
+	}
+	return newAdminClient(address)
+}
+
+// show hands an answer to human, or prints it as it is with --json.
+func show(cmd *cobra.Command, answer json.RawMessage, human func(io.Writer, json.RawMessage) error) error {
 	if asJSON, err := cmd.Flags().GetBool("json"); err != nil || asJSON {
 		return errors.Join(err, printJSON(cmd.OutOrStdout(), answer))
 	}
-	return show(cmd.OutOrStdout(), answer)
+	return human(cmd.OutOrStdout(), answer)
 }
 
 func printJSON(w io.Writer, answer json.RawMessage) error {

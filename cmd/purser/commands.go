@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,6 +22,11 @@ func init() {
 		{Name: "keys", Short: "Creates, lists, rotates and revokes API keys", CobraFunc: group(keysCreate, keysList, keysRotate, keysRevoke)},
 		{Name: "payments", Short: "Shows payments, and settles those in doubt", CobraFunc: group(paymentsGet, paymentsList, paymentsSync, paymentsResolve)},
 		{Name: "accounts", Short: "Lists connector accounts, and takes them out of use", CobraFunc: group(accountsList, accountsDisable, accountsEnable)},
+		{Name: "events", Short: "Lists what happened to payments", CobraFunc: group(eventsList, eventsResend)},
+		{Name: "freeze", Usage: "[--reason <text>]", Short: "Refuses new payments; all else goes on", CobraFunc: freezeCommand},
+		{Name: "unfreeze", Short: "Takes new payments again", CobraFunc: unfreezeCommand},
+		{Name: "store", Short: "Backs up the store", CobraFunc: group(storeBackup)},
+		{Name: "connector", Short: "Lists connectors, and tests an account of one", CobraFunc: group(connectorList, connectorTest)},
 		{Name: "simulator", Usage: "[--listen <address>] [--seed <n>]", Short: "Runs the PSP simulator alone", CobraFunc: simulatorCommand},
 		{Name: "dev", Usage: "[--data <folder>] [--listen <address>]", Short: "Runs the gateway with everything it needs, for development", CobraFunc: devCommand},
 	} {
@@ -33,13 +39,17 @@ func group(subcommands ...func() *cobra.Command) func(*cobra.Command) {
 	return func(parent *cobra.Command) {
 		parent.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("%s has no command %q", cmd.Name(), args[0])
+				return usageError("%s has no command %q", cmd.Name(), args[0])
 			}
 			return cmd.Help()
 		}
+		strict(parent)
 		for _, build := range subcommands {
 			cmd := build()
-			adminFlags(cmd)
+			if cmd.Flags().Lookup("json") == nil {
+				adminFlags(cmd)
+			}
+			strict(cmd)
 			parent.AddCommand(cmd)
 		}
 	}
@@ -121,6 +131,8 @@ func keysCreate() *cobra.Command {
 	scopes := f.StringSlice("scopes", nil, "what the key may do; all but proxy:use if none are named")
 	expiresIn := f.Duration("expires-in", 0, "how long the key is good, such as 720h")
 	expiresAt := f.String("expires-at", "", "when the key ends, RFC 3339")
+	completeFlag(cmd, "merchant", names("/merchants", "id"))
+	completeFlag(cmd, "mode", fixed("test", "live"))
 	for _, flag := range notBuiltFlags {
 		f.StringArray(flag, nil, "not built yet")
 		_ = f.MarkHidden(flag) // it exists, so there is nothing to report
@@ -128,14 +140,14 @@ func keysCreate() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for _, flag := range notBuiltFlags {
 			if f.Changed(flag) {
-				return fmt.Errorf("--%s is not built yet", flag)
+				return fmt.Errorf("--%s %w", flag, errNotBuilt)
 			}
 		}
 		if *merchant == "" || *mode == "" {
-			return fmt.Errorf("--merchant and --mode are needed")
+			return usageError("--merchant and --mode are needed")
 		}
 		if f.Changed("expires-in") && f.Changed("expires-at") {
-			return fmt.Errorf("--expires-in and --expires-at exclude each other")
+			return usageError("--expires-in and --expires-at exclude each other")
 		}
 		in := map[string]any{"merchant": *merchant, "mode": *mode, "name": *name}
 		if f.Changed("scopes") {
@@ -155,7 +167,7 @@ func keysCreate() *cobra.Command {
 func keysRotate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate ID [--overlap DURATION]", Short: "Makes a successor of a key, and ends the key after the overlap",
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), ValidArgsFunction: names("/keys", "id"),
 	}
 	overlap := cmd.Flags().Duration("overlap", 24*time.Hour, "how long both keys are good")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -166,7 +178,7 @@ func keysRotate() *cobra.Command {
 }
 
 func keysRevoke() *cobra.Command {
-	cmd := &cobra.Command{Use: "revoke ID", Short: "Ends a key at once", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "revoke ID", Short: "Ends a key at once", Args: cobra.ExactArgs(1), ValidArgsFunction: names("/keys", "id")}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return ask(cmd, http.MethodPost, "/keys/"+url.PathEscape(args[0])+"/revoke", nil, showKeys)
 	}
@@ -237,6 +249,9 @@ func paymentsList() *cobra.Command {
 		"reference": f.String("reference", "", "the merchant's own reference"),
 		"cursor":    f.String("cursor", "", "goes on where a page ended"),
 	}
+	completeFlag(cmd, "outcome", fixed("known", "unknown", "conflicted"))
+	completeFlag(cmd, "mode", fixed("test", "live"))
+	completeFlag(cmd, "merchant", names("/merchants", "id"))
 	limit := f.Int("limit", 20, "payments of a page, 1 to 100")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		q := url.Values{"limit": {strconv.Itoa(*limit)}}
@@ -263,9 +278,10 @@ func paymentsResolve() *cobra.Command {
 	}
 	as := cmd.Flags().String("as", "", "succeeded, failed or canceled")
 	reason := cmd.Flags().String("reason", "", "why; it is kept in the audit")
+	completeFlag(cmd, "as", fixed("succeeded", "failed", "canceled"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *as == "" || strings.TrimSpace(*reason) == "" {
-			return fmt.Errorf("--as and --reason are needed")
+			return usageError("--as and --reason are needed")
 		}
 		return ask(cmd, http.MethodPost, "/payments/"+url.PathEscape(args[0])+"/resolve",
 			map[string]string{"as": *as, "reason": *reason}, showPayment)
@@ -302,10 +318,7 @@ func showPayments(w io.Writer, answer json.RawMessage) error {
 		})
 	}
 	err = table(w, []string{"PAYMENT", "STATUS", "OUTCOME", "AMOUNT", "CURRENCY", "ACCOUNT", "MERCHANT", "CREATED"}, rows)
-	if err == nil && list.HasMore && list.NextCursor != nil {
-		_, err = fmt.Fprintf(w, "more: --cursor %s\n", *list.NextCursor)
-	}
-	return err
+	return errors.Join(err, more(w, list.NextCursor))
 }
 
 type accountRow struct {
@@ -335,7 +348,7 @@ func accountsEnable() *cobra.Command {
 }
 
 func accountSwitch(verb, short string) *cobra.Command {
-	cmd := &cobra.Command{Use: verb + " NAME", Short: short, Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: verb + " NAME", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: names("/accounts", "name")}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return ask(cmd, http.MethodPost, "/accounts/"+url.PathEscape(args[0])+"/"+verb, nil, showAccounts)
 	}
@@ -353,7 +366,14 @@ func showAccounts(w io.Writer, answer json.RawMessage) error {
 			a.Name, a.Connector, a.Mode, a.State, strconv.Itoa(a.Priority), strconv.Itoa(a.Unresolved), strings.Join(a.Merchants, " "),
 		})
 	}
-	return table(w, []string{"ACCOUNT", "CONNECTOR", "MODE", "STATE", "PRIORITY", "UNRESOLVED", "MERCHANTS"}, rows)
+	err = table(w, []string{"ACCOUNT", "CONNECTOR", "MODE", "STATE", "PRIORITY", "UNRESOLVED", "MERCHANTS"}, rows)
+	all, bad := decode[struct {
+		Freeze freezeRow `json:"freeze"`
+	}](answer)
+	if err = errors.Join(err, bad); err == nil && all.Freeze.Frozen {
+		return printFreeze(w, all.Freeze)
+	}
+	return err
 }
 
 func setQuery(q url.Values, name, value string) {

@@ -273,7 +273,7 @@ func (d *dev) operators(t *testing.T, id string) {
 		{[]string{"accounts", "enable", "alipay"}, "enabled", 0},
 		{[]string{"accounts", "disable", "nobody"}, `there is no account "nobody"`, 1},
 		{[]string{"payments", "list", "--outcome", "sunny"}, `there is no outcome "sunny"`, 1},
-		{[]string{"payments", "resolve", id, "--as", "failed"}, "--as and --reason are needed", 1},
+		{[]string{"payments", "resolve", id, "--as", "failed"}, "--as and --reason are needed", 2},
 		{[]string{"payments", "resolve", id, "--as", "failed", "--reason", "x"}, "invalid_state", 1},
 		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--rate-limit", "1/1s"}, "--rate-limit is not built yet", 1},
 		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--scopes", "fly"}, `no scope "fly"`, 1},

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+// exitUsage is the exit code of a command line that makes no sense. What the
+// gateway refuses, and what fails, is 1.
+const exitUsage = 2
+
+// wrongUsage is an error of which Caddy's main knows the exit code.
+type wrongUsage struct {
+	text string
+	code error
+}
+
+// Error tells what is wrong with the command line.
+func (e *wrongUsage) Error() string { return e.text }
+
+// Unwrap returns what bears the exit code.
+func (e *wrongUsage) Unwrap() error { return e.code }
+
+// usageError refuses a command line.
+func usageError(format string, args ...any) error {
+	code := caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exitUsage, nil })
+	return &wrongUsage{fmt.Sprintf(format, args...), code(new(cobra.Command), nil)}
+}
+
+// strict makes a command end with exitUsage where its flags or arguments are
+// wrong.
+func strict(cmd *cobra.Command) {
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%v", err) })
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError("%v", err)
+			}
+			return nil
+		}
+	}
+}
+
+// errNotBuilt is wrapped by the refusal of a command that is specified and not
+// there yet.
+var errNotBuilt = errors.New("is not built yet")
