@@ -105,6 +105,7 @@ func scan(body []byte) (scanned, error) {
 		pan   jsontext.Pointer
 		found bool
 		inCVC bool // between the name cvc and its value
+		other bool // than an object
 	)
 	for first := true; ; first = false {
 		before := dec.InputOffset()
@@ -132,8 +133,8 @@ func scan(body []byte) (scanned, error) {
 			}
 		default: // numbers, literals and ends hold nothing to look at
 		}
-		if first && tok.Kind() != jsontext.KindBeginObject {
-			return scanned{}, payment.Errorf(payment.CodeInvalidJSON, "The body is not a JSON object.")
+		if first {
+			other = tok.Kind() != jsontext.KindBeginObject
 		}
 		if inCVC { // this token is its value; a value of more tokens is refused later
 			inCVC, out.cvcs[len(out.cvcs)-1].end = false, int(dec.InputOffset())
@@ -143,7 +144,10 @@ func scan(body []byte) (scanned, error) {
 		}
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return scanned{}, payment.Errorf(payment.CodeInvalidJSON, "There is something after the JSON object.")
+		return scanned{}, payment.Errorf(payment.CodeInvalidJSON, "There is something after the JSON value.")
+	}
+	if other { // it is JSON, as far as it goes
+		return scanned{}, payment.Errorf(payment.CodeInvalidRequest, "The body is not a JSON object.")
 	}
 	if found {
 		return scanned{}, panNotAllowed(dotted(pan))
