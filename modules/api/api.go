@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/purser-pay/purser/modules/access"
@@ -59,6 +60,8 @@ type Config struct {
 // API serves the merchants. It is safe for concurrent use.
 type API struct {
 	cfg Config
+	// reference is made when somebody first asks for it.
+	reference func() reference
 }
 
 // New returns the door.
@@ -66,7 +69,7 @@ func New(cfg Config) *API {
 	if cfg.Origin == nil {
 		cfg.Origin = origin
 	}
-	return &API{cfg: cfg}
+	return &API{cfg: cfg, reference: sync.OnceValue(func() reference { return newReference(cfg.Version) })}
 }
 
 // request is one call on its way through the door.

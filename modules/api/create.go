@@ -35,6 +35,8 @@ type createBody struct {
 // again.
 type futureUsage string
 
+var futureUsages = []futureUsage{"on_session", "off_session"}
+
 // confirmBody is the body of POST /v1/payments/{id}/confirm.
 type confirmBody struct {
 	PaymentMethod *methodBody      `json:"payment_method"`
@@ -45,7 +47,7 @@ type confirmBody struct {
 func (c *checker) create(in *createBody) engine.Create {
 	out := engine.Create{
 		Confirm:       in.Confirm == nil || *in.Confirm,
-		CaptureMethod: choice(c, "capture_method", in.CaptureMethod, []payment.CaptureMethod{payment.CaptureAutomatic, payment.CaptureManual}, payment.CaptureAutomatic),
+		CaptureMethod: choice(c, "capture_method", in.CaptureMethod, captures, payment.CaptureAutomatic),
 		Channel:       choice(c, "channel", in.Channel, payment.Channels, payment.ChannelEcommerce),
 		Reference:     c.text("reference", in.Reference, maxReference),
 		Description:   c.prose("description", in.Description, maxDescription),
@@ -60,7 +62,7 @@ func (c *checker) create(in *createBody) engine.Create {
 	}
 	out.Amount = c.money(in.Amount, in.Currency)
 	out.StatementDescriptor = c.descriptor(in.StatementDescriptor)
-	out.SetupFutureUsage = string(choice(c, "setup_future_usage", in.SetupFutureUsage, []futureUsage{"on_session", "off_session"}, ""))
+	out.SetupFutureUsage = string(choice(c, "setup_future_usage", in.SetupFutureUsage, futureUsages, ""))
 	if in.ExpiresAt != nil {
 		out.ExpiresAt = c.instant("expires_at", *in.ExpiresAt)
 		switch {

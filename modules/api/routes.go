@@ -68,6 +68,8 @@ var routes = compile([]route{
 	}},
 	{pattern: "/healthz", endpoints: []endpoint{{method: "GET", open: true, serve: (*API).health}}},
 	{pattern: "/readyz", endpoints: []endpoint{{method: "GET", open: true, serve: (*API).ready}}},
+	{pattern: "/openapi.json", endpoints: []endpoint{{method: "GET", open: true, serve: (*API).openAPI}}},
+	{pattern: "/docs", endpoints: []endpoint{{method: "GET", open: true, serve: (*API).docs}}},
 })
 
 func compile(rs []route) []route {

@@ -59,7 +59,7 @@ func bare(d *caddyfile.Dispenser) error {
 // payments_gateway, which answers 404 in its own form.
 var (
 	inboxPaths = []string{"/webhooks/", "/return/"}
-	apiPaths   = []string{"/v1/", "/healthz", "/readyz"}
+	apiPaths   = []string{"/v1/", "/healthz", "/readyz", "/openapi.json", "/docs"}
 )
 
 // Gateway is the whole pipeline in its one right order: webhooks and returning
@@ -82,8 +82,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	return g.serve(g.api, w, r)
 }
 
-// API serves merchants alone: /v1/…, /healthz and /readyz. Other paths go to
-// the next handler. Caddyfile:
+// API serves merchants alone: /v1/…, /healthz, /readyz, /openapi.json and
+// /docs. Other paths go to the next handler. Caddyfile:
 //
 //	payments_api
 type API struct{ doors }
