@@ -169,10 +169,16 @@ func (d *Deployment) introduce(ctx context.Context) error {
 	return errors.Join(
 		os.WriteFile(d.Path("config", "alipay_public_key"), []byte(keys.Public), 0o600),
 		d.Simulator.Post(ctx, "/keys", map[string]any{"app_id": alipayApp, "public_key": string(own)}),
-		d.Simulator.Post(ctx, "/webhooks", map[string]any{
-			"connector": "stripe", "url": d.URL + "/webhooks/stripe", "secret": d.Secrets["stripe_webhook_secret"],
-		}),
+		d.Webhooks(ctx),
 	)
+}
+
+// Webhooks has the simulated Stripe send its events to the gateway, as it does
+// from the start.
+func (d *Deployment) Webhooks(ctx context.Context) error {
+	return d.Simulator.Post(ctx, "/webhooks", map[string]any{
+		"connector": "stripe", "url": d.URL + "/webhooks/stripe", "secret": d.Secrets["stripe_webhook_secret"],
+	})
 }
 
 // caddyfile is the gateway's configuration. Plain HTTP is for loopback.
