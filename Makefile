@@ -79,6 +79,10 @@ docs: ## draw the pages that come from the code
 oracles: ## let Stripe's mock and the PSPs' own libraries judge connector and simulator
 	cd test/oracles && $(GO) test -count=1 ./...
 
+.PHONY: conformance
+conformance: ## hold every request against the PSPs' own descriptions, in PURSER_SHARED (../shared)
+	PURSER_CONFORMANCE=1 $(GO) test -count=1 -timeout 30m -v ./test/conformance
+
 .PHONY: verify
 verify: test lint ## what must pass before a change goes in
 
