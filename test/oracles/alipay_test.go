@@ -127,7 +127,7 @@ func TestAlipayPrecreate(t *testing.T) {
 		t.Errorf("qr_code: got %q, want an address", a.QRCode)
 	}
 	want(t, "before the payer scans", status(t, c), "ACQ.TRADE_NOT_EXIST")
-	res, err := http.PostForm(a.QRCode, url.Values{"result": {"succeed"}}) //nolint:noctx // the simulator's own page
+	res, err := http.PostForm(a.QRCode, url.Values{"result": {"succeed"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func TestAlipayPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := browser.Get(page.String()) //nolint:noctx // the simulator's own page
+	res, err := browser.Get(page.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func TestAlipayPage(t *testing.T) {
 	if err != nil {
 		t.Fatalf("got status %d, want the cashier: %v", res.StatusCode, err)
 	}
-	if res, err = browser.PostForm(cashier.String(), url.Values{"result": {"succeed"}}); err != nil { //nolint:noctx // the simulator's own page
+	if res, err = browser.PostForm(cashier.String(), url.Values{"result": {"succeed"}}); err != nil {
 		t.Fatal(err)
 	}
 	_ = res.Body.Close()

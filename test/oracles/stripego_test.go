@@ -28,7 +28,7 @@ func (w *world) stripe() *stripe.Client {
 // card is an intent for 10.00 USD that is confirmed at once.
 func card(method, capture string) *stripe.PaymentIntentCreateParams {
 	return &stripe.PaymentIntentCreateParams{
-		Amount: stripe.Int64(1000), Currency: stripe.String("usd"), Confirm: stripe.Bool(true),
+		Amount: stripe.Int64(1000), Currency: stripe.String("usd"), Confirm: new(true),
 		CaptureMethod: stripe.String(capture), PaymentMethod: stripe.String(method),
 		PaymentMethodTypes: []*string{stripe.String("card")}, ReturnURL: stripe.String("https://shop.example/back"),
 		Expand: []*string{stripe.String("latest_charge")}, Metadata: map[string]string{"order": "42"},
@@ -206,7 +206,7 @@ func TestStripeReplay(t *testing.T) {
 	c := w.stripe()
 	keyed := func(amount int64) *stripe.PaymentIntentCreateParams {
 		p := card("pm_card_visa", "automatic")
-		p.Amount = stripe.Int64(amount)
+		p.Amount = &amount
 		p.SetIdempotencyKey("order-42")
 		return p
 	}
