@@ -133,6 +133,14 @@ type ReturnReader interface {
 	ReadReturn(query map[string][]string) (map[string]string, error)
 }
 
+// Asker is implemented by connectors whose PSP has no query of its own
+// ([QueryNone]), and can yet tell what became of some attempts: by what the payer
+// brought back, for example. It speaks of attempts that are open alone.
+type Asker interface {
+	// CanAsk tells whether Encode knows a request for c, whose Op is a Sync.
+	CanAsk(c Call) bool
+}
+
 // Call is all that a codec may know. It is passed by value.
 type Call struct {
 	Op payment.Operation
@@ -257,12 +265,13 @@ type Delivery struct {
 // Event is one fact that a webhook tells. It holds no card data: it is stored.
 type Event struct {
 	ID string `json:"id"` // the PSP's, for the log alone: facts count, not event IDs
-	// Of is authorize for news of a charge, refund for news of a refund.
+	// Of is authorize for news of a charge, refund for news of a refund. From a
+	// PSP that tells no totals, it is capture or void for news of one of those.
 	Of payment.Kind `json:"of"`
 	// Reference and PSPReference name the attempt; either may be empty.
 	Reference    string `json:"reference,omitempty"`
 	PSPReference string `json:"psp_reference,omitempty"`
-	// ChargePSPReference names the charge of a refund.
+	// ChargePSPReference names the charge of a refund, a capture or a void.
 	ChargePSPReference string `json:"charge_psp_reference,omitempty"`
 	// Result is what the PSP says; its State is never StepDone or NotFound.
 	Result Result `json:"result"`

@@ -110,6 +110,8 @@ func askable(a *payment.Attempt, p *payment.Payment, acct *connector.Account) bo
 	case connector.QueryPSPReference:
 		return charge != nil && charge.PSPReference != ""
 	case connector.QueryNone:
+		asker, ok := acct.Connector.(connector.Asker)
+		return ok && a.Status.Open() && asker.CanAsk(connector.Call{Op: payment.Sync{Of: a.Kind}, Done: a.Done})
 	}
 	return false
 }

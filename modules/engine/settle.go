@@ -98,7 +98,10 @@ func (e *Engine) settle(ctx context.Context, t ticket, attempt string, tries int
 	case giveUp:
 		return e.giveUp(ctx, j, acct)
 	case wait:
-		return e.again(ctx, j)
+		if err := e.again(ctx, j); err != nil {
+			return err
+		}
+		return e.reverse(ctx, j, acct)
 	default:
 		return fmt.Errorf("attempt %s: no means %d", a.ID, means)
 	}
@@ -288,6 +291,9 @@ func (e *Engine) wantsReversal(p *payment.Payment, a *payment.Attempt, acct *con
 	if a.PSPReference == "" && spec.Reversal == nil {
 		return "", false // there is nothing to name it by
 	}
+	if spec.Query == connector.QueryNone && voids(p, a.ID) >= maxBlindVoids {
+		return "", false // refused each time, and why cannot be asked
+	}
 	patience := e.patience(p, a)
 	switch {
 	case !p.CancelRequestedAt.IsZero():
@@ -298,6 +304,18 @@ func (e *Engine) wantsReversal(p *payment.Payment, a *payment.Attempt, acct *con
 		return payment.PurposeExpiry, true
 	}
 	return "", false
+}
+
+// maxBlindVoids bounds the reversals of one charge at a PSP that cannot be asked.
+const maxBlindVoids = 3
+
+func voids(p *payment.Payment, charge string) (n int) {
+	for i := range p.Attempts {
+		if a := &p.Attempts[i]; a.Kind == payment.KindVoid && a.Charge == charge {
+			n++
+		}
+	}
+	return n
 }
 
 // giveUp settles an attempt whose lost step moves no money.

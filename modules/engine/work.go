@@ -327,10 +327,12 @@ func (e *Engine) workInbound(ctx context.Context, i store.Item) error {
 	if err := json.Unmarshal(i.Payload, &in); err != nil {
 		return fmt.Errorf("delivery %s: %w", i.ID, err)
 	}
+	var errs []error // one event may wait for another of the same delivery
 	for _, ev := range in.Events {
-		if err := e.apply(ctx, in.Account, ev); err != nil {
-			return err
-		}
+		errs = append(errs, e.apply(ctx, in.Account, ev))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	return e.update(ctx, func(tx store.Tx) error { return tx.Dequeue(store.Inbound, i.ID) })
 }
@@ -352,6 +354,9 @@ func (e *Engine) apply(ctx context.Context, account string, ev connector.Event) 
 		if ev.Livemode != nil && *ev.Livemode != p.Mode.Live() {
 			e.cfg.Log.Warn("webhook of the other mode", slog.String("account", account), slog.String("payment", p.ID))
 			return nil
+		}
+		if acct.Connector.Spec().Query == connector.QueryNone {
+			return e.hear(tx, acct, &p, a, ev, whole)
 		}
 		if !whole || !novel(&p, a, ev) {
 			look = !whole
@@ -380,6 +385,9 @@ func (e *Engine) believe(tx store.Tx, acct *connector.Account, p *payment.Paymen
 	x = e.vouch(tx, p, a, x)
 	v, err := learn(p, a, e.news(byWebhook, p, a, acct, x))
 	if err != nil {
+		return err
+	}
+	if err := concluded(p, a, v); err != nil {
 		return err
 	}
 	if v.voidHold {

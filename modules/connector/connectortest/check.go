@@ -49,7 +49,7 @@ func checkRequest(c connector.Connector, call connector.Call, req *http.Request)
 		if key && spec.Idempotency.By != connector.ByKey {
 			complain("%s is sent though Spec.Idempotency does not count on it", name)
 		}
-		if key && call.Op.Kind() == payment.KindSync {
+		if _, asks := c.(connector.Asker); key && call.Op.Kind() == payment.KindSync && !asks {
 			complain("%s on a query", name)
 		}
 	}
