@@ -11,19 +11,22 @@ GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := tools/bin/golangci-lint-$(GOLANGCI_VERSION)
 
 # Faces link the whole of Caddy, whose build takes minutes, and as long again for
-# the race detector. The core below does not link it, and holds nearly all state
-# that goroutines share. So `make test` runs the core under the detector and the
-# faces without; test-race runs everything under it. A new package is core unless
-# this pattern says otherwise.
-FACES   := /(bench|cmd|test|modules/edge|modules/gateway|modules/standard)(/|$$)
-MODULE  := github.com/purser-pay/purser
-core     = $$($(GO) list ./... | grep -vE '^$(MODULE)$(FACES)')
-faces    = $$($(GO) list ./... | grep -E '^$(MODULE)$(FACES)')
+# the race detector. The core does not link it, and holds nearly all state that
+# goroutines share. So `make test` runs everything without the detector, and the
+# core once more under it, where SQLite runs ten times slower: with fewer histories
+# (-short). A new package is core unless this pattern says otherwise.
+FACES  := /(bench|cmd|test|modules/edge|modules/gateway|modules/standard)(/|$$)
+# What lasts minutes by itself is short in `make test`, and whole in crash, defects
+# and verify.
+LONG   := /test(/|$$)
+MODULE := github.com/purser-pay/purser
+core    = $$($(GO) list ./... | grep -vE '^$(MODULE)$(FACES)')
+most    = $$($(GO) list ./... | grep -vE '^$(MODULE)$(LONG)')
 
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
 build: ## build ./purser
@@ -34,12 +37,13 @@ run: ## run the gateway for development; ARGS="--listen 127.0.0.1:9443"
 	$(GO) run ./cmd/purser dev $(ARGS)
 
 .PHONY: test
-test: ## run every test: the core under the race detector, the faces without
-	$(GO) test -race $(core)
-	$(GO) test $(faces)
+test: ## run every test, and the core once more under the race detector
+	$(GO) test $(most)
+	$(GO) test -race -short $(core)
+	$(GO) test -short ./test/...
 
 .PHONY: test-short
-test-short: ## run the tests without the long ones and without the race detector
+test-short: ## run the core's tests without the long ones, for use between edits
 	$(GO) test -short $(core)
 
 .PHONY: test-race
@@ -49,6 +53,10 @@ test-race: ## run every test under the race detector; builds Caddy a second time
 .PHONY: crash
 crash: ## kill the gateway in the middle of payments, and look what it knows afterwards
 	$(GO) test -count=1 -v ./test/crash/...
+
+.PHONY: defects
+defects: ## break the money path on purpose, and see that its tests notice
+	$(GO) test -count=1 ./test/defects/...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each (10s)
@@ -84,7 +92,7 @@ conformance: ## hold every request against the PSPs' own descriptions, in PURSER
 	PURSER_CONFORMANCE=1 $(GO) test -count=1 -timeout 30m -v ./test/conformance
 
 .PHONY: verify
-verify: test lint ## what must pass before a change goes in
+verify: test defects crash lint ## what must pass before a change goes in
 
 $(GOLANGCI):
 	@mkdir -p tools/bin
