@@ -113,15 +113,21 @@ func (w *world) stripe() object {
 	}
 }
 
-// config is the present configuration. Its log goes to DIR/log.
+// config is the present configuration. Its log goes to DIR/log, and the audit
+// to DIR/audit as well.
 func (w *world) config(t *testing.T) []byte {
 	t.Helper()
 	b, err := json.Marshal(object{
 		"admin":   object{"listen": w.admin, "config": object{"persist": false}},
 		"storage": object{"module": "file_system", "root": filepath.Join(w.dir, "caddy")},
-		"logging": object{"logs": object{"default": object{
-			"level": "DEBUG", "writer": object{"output": "file", "filename": filepath.Join(w.dir, "log")},
-		}}},
+		"logging": object{"logs": object{
+			"default": object{
+				"level": "DEBUG", "writer": object{"output": "file", "filename": filepath.Join(w.dir, "log")},
+			},
+			"audit": object{
+				"include": []string{"payments.audit"}, "writer": object{"output": "file", "filename": filepath.Join(w.dir, "audit")},
+			},
+		}},
 		"apps": object{
 			"payments": object{
 				"root": w.dir, "store": object{"path": "purser.db"},

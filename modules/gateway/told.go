@@ -78,10 +78,14 @@ func (t toldTx) PutPayment(p *payment.Payment) error {
 	if err != nil {
 		return err
 	}
+	account := p.Account
+	if a := p.Current(); a != nil {
+		account = a.Account
+	}
 	for i := range *t.written {
 		w := &(*t.written)[i]
 		if w.event.Payment == p.ID {
-			w.status, w.outcome, w.account = p.Status, p.Outcome, p.Account
+			w.status, w.outcome, w.account = p.Status, p.Outcome, account
 		}
 	}
 	return nil
