@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -276,17 +277,66 @@ func TestStripeList(t *testing.T) {
 	for i, id := range listed {
 		want(t, "intent "+strconv.Itoa(i), id, made[len(made)-1-i])
 	}
+	backwards := &stripe.PaymentIntentListParams{}
+	backwards.Limit, backwards.EndingBefore = stripe.Int64(2), stripe.String(made[1])
+	var newer []string
+	for pi, err := range c.V1PaymentIntents.List(t.Context(), backwards).All(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		newer = append(newer, pi.ID)
+	}
+	want(t, "newer intents", strings.Join(newer, " "), strings.Join(made[2:], " "))
 	search := &stripe.PaymentIntentSearchParams{}
 	search.Query = "metadata['order']:'42'"
-	search.Limit = stripe.Int64(100)
+	search.Limit = stripe.Int64(3)
 	found := 0
 	for _, err := range c.V1PaymentIntents.Search(t.Context(), search).All(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found++
+		if found++; found > len(made) {
+			t.Fatal("the search does not end")
+		}
 	}
 	want(t, "found", found, len(made))
+	none := &stripe.PaymentIntentListParams{}
+	none.StartingAfter = stripe.String("pi_none")
+	for _, err := range c.V1PaymentIntents.List(t.Context(), none).All(t.Context()) {
+		wantStripeError(t, err, stripe.Error{
+			HTTPStatusCode: 400, Type: stripe.ErrorTypeInvalidRequest, Code: stripe.ErrorCodeResourceMissing, Param: "starting_after",
+		})
+	}
+}
+
+// TestStripeRefundList pages through the refunds of several charges.
+func TestStripeRefundList(t *testing.T) {
+	t.Parallel()
+	c := newWorld(t).stripe()
+	made := map[string]bool{}
+	for range 4 {
+		pi := pay(t, c, card("pm_card_visa", "automatic"))
+		for range 2 {
+			r, err := c.V1Refunds.Create(t.Context(), &stripe.RefundCreateParams{PaymentIntent: stripe.String(pi.ID), Amount: stripe.Int64(100)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			made[r.ID] = true
+		}
+	}
+	for _, limit := range []int64{1, 3, 100} {
+		params := &stripe.RefundListParams{}
+		params.Limit = &limit
+		listed := map[string]bool{}
+		for r, err := range c.V1Refunds.List(t.Context(), params).All(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, "listed twice", listed[r.ID], false)
+			listed[r.ID] = true
+		}
+		want(t, "refunds", len(listed), len(made))
+	}
 }
 
 // TestStripeEvent: Stripe's library takes the simulator's webhooks.

@@ -68,27 +68,55 @@ func (c *call) charges(id func(*books.Charge) string, keep func(*books.Charge) b
 	if err != nil {
 		return nil, false, err
 	}
+	after, before, err := c.cursors()
+	if err != nil {
+		return nil, false, err
+	}
 	c.executed = true
-	after, before := c.form.get("starting_after"), c.form.get("ending_before")
-	open := after == ""
-	found = c.d.b.Select(limit+1, maxScan, func(p *books.Charge) bool {
+	most := limit + 1
+	if before != "" {
+		most = maxScan // the page is the one next to the cursor, and not the newest
+	}
+	open, shut := after == "", false
+	found = c.d.b.Select(most, maxScan, func(p *books.Charge) bool {
 		if p.Connector != Connector || p.Account != c.account {
 			return false
 		}
 		name := id(p)
-		if name == before && before != "" {
-			open = false
-		}
-		take := open && during(p) && keep(p)
-		if name == after {
-			open = true
-		}
+		shut = shut || before != "" && name == before
+		take := open && !shut && during(p) && keep(p)
+		open = open || name == after
 		return take
 	})
-	if len(found) > limit {
+	switch {
+	case len(found) <= limit:
+		return found, false, nil
+	case before != "":
+		return found[len(found)-limit:], true, nil
+	default:
 		return found[:limit], true, nil
 	}
-	return found, false, nil
+}
+
+// cursors reads starting_after and ending_before, which name charges or intents
+// that must exist.
+func (c *call) cursors() (after, before string, err error) {
+	for _, name := range []string{"starting_after", "ending_before"} {
+		id := c.form.get(name)
+		if id == "" {
+			continue
+		}
+		if _, err := c.d.b.Get(Connector, c.account, id); err != nil {
+			return "", "", noCursor(id, name)
+		}
+	}
+	return c.form.get("starting_after"), c.form.get("ending_before"), nil
+}
+
+// noCursor refuses a cursor that names nothing: a bad parameter, and not a path
+// that is not there.
+func noCursor(id, param string) error {
+	return invalid("resource_missing", param, "No such object: '"+id+"'")
 }
 
 func (c *call) listIntents() (document, error) {
@@ -102,6 +130,9 @@ func (c *call) listIntents() (document, error) {
 	return c.list("/v1/payment_intents", "list", found, more), nil
 }
 
+// searchResult is the kind of list that has pages instead of cursors.
+const searchResult = "search_result"
+
 func (c *call) list(url, object string, found []books.Charge, more bool) document {
 	x := expansion(c.form.list("expand"))
 	render := func(off func(*books.Charge) *books.Charge) []byte {
@@ -109,7 +140,15 @@ func (c *call) list(url, object string, found []books.Charge, more bool) documen
 		for i := range found {
 			o.Raw("", c.d.renderIntent(off(&found[i]), x))
 		}
-		return o.End().Bool("has_more", more).Text("url", url).Bytes()
+		o.End().Bool("has_more", more)
+		if object == searchResult {
+			next := ""
+			if more {
+				next = found[len(found)-1].PSPReference
+			}
+			o.Maybe("next_page", next)
+		}
+		return o.Text("url", url).Bytes()
 	}
 	return document{body: render(copyOf), wrong: func() []byte { return render(wrongAmount) }}
 }
@@ -136,8 +175,13 @@ func (c *call) searchIntents() (document, error) {
 		}
 		clauses = append(clauses, m)
 	}
+	last := c.form.get("page") // the last that the page before this one showed
+	if _, err := c.d.b.Get(Connector, c.account, last); last != "" && err != nil {
+		return document{}, invalid("", "page", "Invalid page: "+last)
+	}
 	c.executed = true
 	newest := c.d.b.Now().Add(-c.d.opt.SearchLag)
+	open := last == ""
 	found := c.d.b.Select(limit+1, maxScan, func(p *books.Charge) bool {
 		if p.Connector != Connector || p.Account != c.account || p.Created.After(newest) {
 			return false
@@ -156,10 +200,12 @@ func (c *call) searchIntents() (document, error) {
 				return false
 			}
 		}
-		return true
+		take := open
+		open = open || p.PSPReference == last
+		return take
 	})
 	more := len(found) > limit
-	return c.list("/v1/payment_intents/search", "search_result", found[:min(limit, len(found))], more), nil
+	return c.list("/v1/payment_intents/search", searchResult, found[:min(limit, len(found))], more), nil
 }
 
 // getCharge is GET /v1/charges/{id}: the latest attempt of an intent.
@@ -209,28 +255,60 @@ func (c *call) listRefunds() (document, error) {
 		}
 		found = []books.Charge{charge}
 	} else {
-		found = c.d.b.Select(limit, maxScan, func(p *books.Charge) bool {
+		found = c.d.b.Select(maxScan, maxScan, func(p *books.Charge) bool {
 			return p.Connector == Connector && p.Account == c.account && len(p.Refunds) > 0
 		})
 	}
+	var all []refundOf
+	for i := range found {
+		for _, r := range slices.Backward(found[i].Refunds) {
+			all = append(all, refundOf{&found[i], r})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b refundOf) int { return b.Created.Compare(a.Created) })
+	page, more, err := c.refundPage(all, limit)
+	if err != nil {
+		return document{}, err
+	}
 	c.executed = true
-	after := c.form.get("starting_after")
 	render := func(off int64) []byte {
-		o := books.NewDocument(1024).Text("object", "list").List("data")
-		n, open, more := 0, after == "", false
-		for i := range found {
-			charge := &found[i]
-			for _, r := range slices.Backward(charge.Refunds) {
-				if open && n < limit {
-					o.Raw("", renderRefund(charge, r, off))
-					n++
-				} else if open {
-					more = true
-				}
-				open = open || r.ID == after
-			}
+		o := books.NewDocument(256+768*len(page)).Text("object", "list").List("data")
+		for _, r := range page {
+			o.Raw("", renderRefund(r.charge, r.Refund, off))
 		}
 		return o.End().Bool("has_more", more).Text("url", "/v1/refunds").Bytes()
 	}
 	return document{body: render(0), wrong: func() []byte { return render(1) }}, nil
+}
+
+// refundOf is a refund with the charge that it is of.
+type refundOf struct {
+	charge *books.Charge
+	books.Refund
+}
+
+// refundPage cuts the page out of all refunds, newest first.
+func (c *call) refundPage(all []refundOf, limit int) (page []refundOf, more bool, err error) {
+	at := func(name string) (int, error) {
+		id := c.form.get(name)
+		i := slices.IndexFunc(all, func(r refundOf) bool { return r.ID == id })
+		if id != "" && i < 0 {
+			return i, noCursor(id, name)
+		}
+		return i, nil
+	}
+	after, err := at("starting_after")
+	if err != nil {
+		return nil, false, err
+	}
+	before, err := at("ending_before")
+	if err != nil {
+		return nil, false, err
+	}
+	if before >= 0 {
+		from := max(after+1, before-limit)
+		return all[min(from, before):before], from > after+1, nil
+	}
+	rest := all[after+1:]
+	return rest[:min(limit, len(rest))], len(rest) > limit, nil
 }
