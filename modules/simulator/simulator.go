@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/purser-pay/purser/modules/connectors/adyen/adyensim"
 	"github.com/purser-pay/purser/modules/connectors/alipay/alipaysim"
 	"github.com/purser-pay/purser/modules/connectors/stripe/stripesim"
 	"github.com/purser-pay/purser/modules/simulator/books"
@@ -97,6 +98,7 @@ func New(cfg Config) (*Simulator, error) {
 	s.dialects = map[string]dialect{
 		stripesim.Connector: stripesim.New(b, stripesim.Options{BaseURL: s.at(stripesim.Connector), SearchLag: cfg.SearchLag}),
 		alipaysim.Connector: s.alipay,
+		adyensim.Connector:  adyensim.New(b, adyensim.Options{BaseURL: s.at(adyensim.Connector)}),
 	}
 	s.control = s.routes()
 	return s, nil
@@ -119,6 +121,13 @@ func (s *Simulator) RegisterStripeWebhook(account, target, secret string) error 
 	_, err := s.books.Webhooks.Register(books.Endpoint{
 		Connector: stripesim.Connector, Account: stripeAccount(account), URL: target, Secret: secret,
 	})
+	return err
+}
+
+// RegisterAdyenWebhook sends the events of an Adyen merchant account to target,
+// signed with key, in hexadecimal; an empty account = of all.
+func (s *Simulator) RegisterAdyenWebhook(account, target, key string) error {
+	_, err := s.books.Webhooks.Register(books.Endpoint{Connector: adyensim.Connector, Account: account, URL: target, Secret: key})
 	return err
 }
 

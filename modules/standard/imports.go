@@ -3,6 +3,7 @@
 package standard
 
 import (
+	_ "github.com/purser-pay/purser/modules/connectors/adyen"  // payments.connectors.adyen
 	_ "github.com/purser-pay/purser/modules/connectors/alipay" // payments.connectors.alipay
 	_ "github.com/purser-pay/purser/modules/connectors/stripe" // payments.connectors.stripe
 	_ "github.com/purser-pay/purser/modules/edge"              // http.handlers.payments_*
