@@ -133,9 +133,9 @@ type ReturnReader interface {
 	ReadReturn(query map[string][]string) (map[string]string, error)
 }
 
-// Asker is implemented by connectors whose PSP has no query of its own
-// ([QueryNone]), and can yet tell what became of some attempts: by what the payer
-// brought back, for example. It speaks of attempts that are open alone.
+// Asker is implemented by connectors that can learn something of an open attempt
+// for which [Spec.Query] promises nothing: by what the payer brought back, or by
+// a search whose finds can be trusted and whose silence cannot.
 type Asker interface {
 	// CanAsk tells whether Encode knows a request for c, whose Op is a Sync.
 	CanAsk(c Call) bool

@@ -108,12 +108,13 @@ func askable(a *payment.Attempt, p *payment.Payment, acct *connector.Account) bo
 	case connector.QueryExact:
 		return true
 	case connector.QueryPSPReference:
-		return charge != nil && charge.PSPReference != ""
+		if charge != nil && charge.PSPReference != "" {
+			return true
+		}
 	case connector.QueryNone:
-		asker, ok := acct.Connector.(connector.Asker)
-		return ok && a.Status.Open() && asker.CanAsk(connector.Call{Op: payment.Sync{Of: a.Kind}, Done: a.Done})
 	}
-	return false
+	asker, ok := acct.Connector.(connector.Asker)
+	return ok && a.Status.Open() && asker.CanAsk(connector.Call{Op: payment.Sync{Of: a.Kind}, Done: a.Done})
 }
 
 // stepOf finds the present step of an attempt in the connector's list.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/simulator/books"
 	"github.com/purser-pay/purser/modules/store"
 )
 
@@ -273,4 +274,24 @@ func TestQueuesDoNotWait(t *testing.T) {
 	close(free)
 	stop()
 	<-over
+}
+
+// Stripe may replay a 500 for as long as it knows the key. What it has done all
+// the same is found by search, and then asked for by name.
+func TestReplayedErrorIsSearchedFor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	err := r.sim.Books().Faults.Add(books.Fault{Connector: "stripe", Operation: "authorize", Kind: books.E500After, Times: 1, Replay: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := r.create(tokenPayment(payment.CaptureAutomatic))
+	if o.Status != "processing" || o.Outcome != "unknown" {
+		t.Fatalf("got %+v", o)
+	}
+	p := r.settle(o.ID, 5*time.Minute)
+	if p.Status != payment.Succeeded || p.Outcome != payment.Known || p.Current().PSPReference == "" {
+		t.Errorf("got %s, %s, %q\n%s", p.Status, p.Outcome, p.Current().PSPReference, tail(r.log.String(), 20))
+	}
+	r.reconcile("stripe", p)
 }

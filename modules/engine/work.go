@@ -18,6 +18,9 @@ import (
 const (
 	// hold keeps an item from other workers: longer than any exchange.
 	hold = 2 * time.Minute
+	// holdInbound is the same for news, which ask no PSP: what a killed process
+	// has leased waits no longer for another.
+	holdInbound = 15 * time.Second
 	// idle is the longest sleep: other processes cannot wake us.
 	idle = 2 * time.Second
 	// retryFailed is how soon an item is tried again whose work failed in the
@@ -29,6 +32,7 @@ const (
 type worker struct {
 	queue store.Queue
 	width int
+	hold  time.Duration
 	work  func(ctx context.Context, i store.Item) error
 }
 
@@ -36,9 +40,9 @@ type worker struct {
 // recovery of its own payments, and no webhook.
 func (e *Engine) workers() []worker {
 	return []worker{
-		{store.Inbound, 16, e.workInbound},
-		{store.Recover, 64, e.workRecover},
-		{store.Expire, 16, e.workExpire},
+		{store.Inbound, 16, holdInbound, e.workInbound},
+		{store.Recover, 64, hold, e.workRecover},
+		{store.Expire, 16, hold, e.workExpire},
 	}
 }
 
@@ -69,7 +73,7 @@ func (e *Engine) serve(ctx context.Context, w worker) {
 		case <-ctx.Done():
 			return
 		}
-		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), free, hold)
+		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), free, w.hold)
 		for range free - len(items) {
 			<-slots
 		}
@@ -123,7 +127,7 @@ func (e *Engine) Work(ctx context.Context) (int, error) {
 	total := 0
 	var errs []error
 	for _, w := range e.workers() {
-		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), w.width, hold)
+		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), w.width, w.hold)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("lease %s: %w", w.queue, err))
 			continue
@@ -143,7 +147,7 @@ func (e *Engine) Work(ctx context.Context) (int, error) {
 func (e *Engine) WorkSerially(ctx context.Context) (int, error) {
 	total := 0
 	for _, w := range e.workers() {
-		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), w.width, hold)
+		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), w.width, w.hold)
 		if err != nil {
 			return total, fmt.Errorf("lease %s: %w", w.queue, err)
 		}

@@ -134,6 +134,9 @@ func decodeSync(c connector.Call, op payment.Sync, body []byte) (connector.Resul
 		}
 		return decodeRefund(body, want)
 	}
+	if unnamed(op) {
+		return decodeSearch(body, op.Reference)
+	}
 	id := op.Charge.PSPReference
 	if id == "" {
 		id = op.PSPReference
@@ -143,6 +146,39 @@ func decodeSync(c connector.Call, op payment.Sync, body []byte) (connector.Resul
 		r.Amount = payment.Money{}
 	}
 	return r, err
+}
+
+// decodeSearch takes a name out of a search by our reference, and nothing else:
+// the index runs about a minute behind the truth, so what it shows may be stale,
+// and what it does not show proves nothing. The next query asks by the name.
+func decodeSearch(body []byte, reference string) (connector.Result, error) {
+	var page struct {
+		Object string `json:"object"`
+		Data   []struct {
+			ID       string            `json:"id"`
+			Object   string            `json:"object"`
+			Metadata map[string]string `json:"metadata"`
+		} `json:"data"`
+	}
+	if err := parse(body, &page); err != nil {
+		return connector.Result{}, err
+	}
+	switch {
+	case page.Object != "search_result":
+		return connector.Result{}, fmt.Errorf("object %.32q, want a search_result", page.Object)
+	case len(page.Data) == 0:
+		return connector.Result{}, errors.New("the search finds nothing, which proves nothing")
+	case len(page.Data) > 1:
+		return connector.Result{}, errors.New("the search finds more than one PaymentIntent of one reference")
+	}
+	pi := page.Data[0]
+	if err := object(pi.ID, pi.Object, "payment_intent"); err != nil {
+		return connector.Result{}, err
+	}
+	if pi.Metadata[metaReference] != reference {
+		return connector.Result{}, errors.New("the search finds a PaymentIntent of another reference")
+	}
+	return connector.Result{State: connector.Pending, PSPReference: pi.ID}, nil
 }
 
 // insecure tells that the account's own address is plain HTTP: a simulator,

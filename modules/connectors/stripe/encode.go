@@ -164,6 +164,13 @@ func (s *Connector) encodeSync(c connector.Call, op payment.Sync) (*http.Request
 	if ref.PSPReference == "" && op.Of == payment.KindAuthorize {
 		ref.PSPReference = op.PSPReference
 	}
+	if unnamed(op) {
+		if !validID(op.Reference) {
+			return nil, errors.New("stripe: the reference is malformed")
+		}
+		query := url.Values{"query": {"metadata['" + metaReference + "']:'" + op.Reference + "'"}, "limit": {"2"}}
+		return s.request(c, http.MethodGet, "/v1/payment_intents/search?"+query.Encode(), "")
+	}
 	id, err := charge(ref)
 	if err != nil {
 		return nil, err
@@ -174,6 +181,18 @@ func (s *Connector) encodeSync(c connector.Call, op payment.Sync) (*http.Request
 	}
 	query := url.Values{"expand[]": {"latest_charge"}}
 	return s.request(c, http.MethodGet, "/v1/payment_intents/"+id+"?"+query.Encode(), "")
+}
+
+// unnamed tells that a PaymentIntent is to be found whose ID was lost with the
+// answer.
+func unnamed(op payment.Sync) bool {
+	return op.Of == payment.KindAuthorize && op.PSPReference == "" && op.Charge.PSPReference == ""
+}
+
+// CanAsk tells that an authorization can be searched for by our reference.
+func (*Connector) CanAsk(c connector.Call) bool {
+	op, ok := c.Op.(payment.Sync)
+	return ok && op.Of == payment.KindAuthorize
 }
 
 // charge returns the PaymentIntent's ID.

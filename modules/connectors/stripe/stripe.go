@@ -8,8 +8,9 @@
 //
 // Two facts shape the reading of answers. Stripe's totals count the release of
 // an uncaptured rest as a refund; see [refundedOf]. And its search by metadata
-// runs about a minute behind, so a lost answer is never looked up by our own
-// reference: the engine repeats the request under its key instead.
+// runs about a minute behind, so that a lost answer is settled by a repeat under
+// its key; where Stripe replays an error for that key, the search finds the
+// PaymentIntent's name, and is believed in nothing else.
 package stripe
 
 import (
@@ -46,6 +47,7 @@ type Connector struct {
 var (
 	_ connector.Connector      = (*Connector)(nil)
 	_ connector.Stepper        = (*Connector)(nil)
+	_ connector.Asker          = (*Connector)(nil)
 	_ connector.WebhookDecoder = (*Connector)(nil)
 )
 
