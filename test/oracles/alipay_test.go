@@ -22,6 +22,8 @@ const (
 	paysAtOnce = "280000000000000099"
 	paysNever  = "280000000000000002"
 	tooPoor    = "280000000000000004"
+	// cancelsLate is a payer who never confirms; a cancel must be repeated twice.
+	cancelsLate = "280000000000000013"
 )
 
 // shopKey is the merchant's own. Keys are made once: they cost more than the
@@ -243,6 +245,50 @@ func TestAlipayClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, "sub_code", none.SubCode, "ACQ.TRADE_NOT_EXIST")
+}
+
+// TestAlipayCancelAgain: the library reads the flag that says to cancel again.
+func TestAlipayCancelAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.alipay(t)
+	scan(t, c, cancelsLate, "")
+	for tries := 1; ; tries++ {
+		a, err := c.TradeCancel(t.Context(), alipay.TradeCancel{OutTradeNo: trade})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.RetryFlag == "N" {
+			want(t, "tries", tries, 3)
+			want(t, "action", a.Action, "close")
+			return
+		}
+		want(t, "retry_flag", a.RetryFlag, "Y")
+		if tries == 3 {
+			t.Fatal("the cancel does not end")
+		}
+	}
+}
+
+// TestAlipayCreate opens a trade for a mini program.
+func TestAlipayCreate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.alipay(t)
+	a, err := c.TradeCreate(t.Context(), alipay.TradeCreate{Trade: tea(""), BuyerId: "2088000000000002"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "code", a.Code, alipay.CodeSuccess)
+	if a.TradeNo == "" {
+		t.Error("trade_no: got none")
+	}
+	want(t, "before the payer pays", status(t, c), alipay.TradeStatusWaitBuyerPay)
+	nobody, err := c.TradeCreate(t.Context(), alipay.TradeCreate{Trade: tea("")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "code without a buyer", nobody.Code.IsFailure(), true)
 }
 
 // TestAlipaySignatures: what is signed with another key is refused, by the
