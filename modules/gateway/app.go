@@ -243,7 +243,7 @@ func (a *App) Start() error {
 		cancel()
 		return err
 	}
-	a.ground.tell(a.log)
+	a.ground.started.Store(a.log)
 	a.stop, a.stopped = cancel, make(chan struct{})
 	go retain(ctx, a.ground, a.log)
 	go func() {

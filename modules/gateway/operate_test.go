@@ -3,12 +3,15 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -181,9 +184,9 @@ func (s twice) Update(ctx context.Context, fn func(store.Tx) error) error {
 func TestTold(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	log := new(atomic.Pointer[slog.Logger])
+	var log *slog.Logger
 	m := newMeter()
-	s := toldStore{twice{openStore(t, filepath.Join(t.TempDir(), "purser.db"))}, m, log}
+	s := toldStore{twice{openStore(t, filepath.Join(t.TempDir(), "purser.db"))}, m, func() *slog.Logger { return log }}
 	put := func(id string, end error) error {
 		return s.Update(t.Context(), func(tx store.Tx) error {
 			err := tx.PutEvent(payment.Event{
@@ -196,7 +199,7 @@ func TestTold(t *testing.T) {
 	if err := put("evt_1", nil); err != nil { // nobody listens yet
 		t.Fatal(err)
 	}
-	log.Store(slog.New(slog.NewTextHandler(&out, nil)))
+	log = slog.New(slog.NewTextHandler(&out, nil))
 	if err := put("evt_2", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -227,6 +230,27 @@ func TestScrub(t *testing.T) {
 	} {
 		if got := scrub(in); got != want {
 			t.Errorf("scrub(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestWho holds how an operator is named.
+func TestWho(t *testing.T) {
+	t.Parallel()
+	proven := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Subject: pkix.Name{CommonName: "ops"}}}}
+	for _, tt := range []struct {
+		remote    string
+		tls       *tls.ConnectionState
+		who, from string
+	}{
+		{"127.0.0.1:5000", nil, "address 127.0.0.1:5000", "127.0.0.1:5000"},
+		{"@", nil, "unix socket", "unix socket"},
+		{"[::1]:5000", proven, "certificate CN=ops", "[::1]:5000"},
+		{"[::1]:5000", new(tls.ConnectionState), "address [::1]:5000", "[::1]:5000"},
+	} {
+		c := call{r: &http.Request{RemoteAddr: tt.remote, TLS: tt.tls}}
+		if c.who() != tt.who || c.from() != tt.from {
+			t.Errorf("%+v: who %q, from %q", tt, c.who(), c.from())
 		}
 	}
 }

@@ -29,15 +29,22 @@ type ground struct {
 	sweep func(ctx context.Context, now time.Time, limit int) (int, error)
 	// copier makes backups.
 	copier *copier
-	// log is that of the configuration that runs.
-	log *atomic.Pointer[slog.Logger]
+	// started is the log of the configuration that started last. It need not be
+	// the one that runs: a reload may fail after that.
+	started atomic.Pointer[slog.Logger]
 	// ids is one for all configurations: identifiers made by two generators in
 	// the same millisecond would not sort by the time of their making.
 	ids *payment.IDs
 }
 
-// tell makes log the one that hears of payments from now on.
-func (g *ground) tell(log *slog.Logger) { g.log.Store(log) }
+// log is where payments are told of: the log of the configuration that runs, or
+// of the one that did or will, while the gateway stops or starts.
+func (g *ground) log() *slog.Logger {
+	if a, err := Running(); err == nil {
+		return a.log
+	}
+	return g.started.Load()
+}
 
 // Destruct closes the store once the last configuration let it go.
 func (g *ground) Destruct() error { return g.store.Close() }
@@ -49,14 +56,13 @@ func openGround(ctx context.Context, path string, log *slog.Logger) (*ground, er
 		if err != nil {
 			return nil, err
 		}
-		told := new(atomic.Pointer[slog.Logger])
-		return &ground{
-			store:  toldStore{s, counters, told},
+		g := &ground{
 			sweep:  s.Sweep,
 			copier: &copier{store: path, copy: s.Backup, now: time.Now},
-			log:    told,
 			ids:    &payment.IDs{Now: time.Now, Random: rand.Reader},
-		}, nil
+		}
+		g.store = toldStore{s, counters, g.log}
+		return g, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)

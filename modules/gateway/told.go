@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
@@ -15,8 +14,9 @@ import (
 type toldStore struct {
 	store.Store
 	meter *meter
-	// log is that of the present configuration: the store outlives it.
-	log *atomic.Pointer[slog.Logger]
+	// log returns the logger of the present configuration, which the store
+	// outlives; nil where there is none.
+	log func() *slog.Logger
 }
 
 // told is one event, with what the payment was in the same transaction.
@@ -46,7 +46,7 @@ func (s toldStore) Update(ctx context.Context, fn func(store.Tx) error) error {
 // tell logs one event. It has no card data, no name and no address: the object
 // itself stays out.
 func (s toldStore) tell(ctx context.Context, t *told) {
-	log := s.log.Load()
+	log := s.log()
 	if log == nil || !log.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
