@@ -165,7 +165,7 @@ func TestConnectorList(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 {
 		t.Fatalf("%d %v %s", code, err, errs)
 	}
-	rows := regexp.MustCompile("(?m)^\\| \\[`([a-z]+)`\\].*$").FindAllStringSubmatch(string(page), -1)
+	rows := regexp.MustCompile("(?m)^\\| \\[`([a-z0-9_.]+)`\\].*$").FindAllStringSubmatch(string(page), -1)
 	if len(rows) != len(list.Data) {
 		t.Fatalf("%d connectors on the page, %d in the list", len(rows), len(list.Data))
 	}

@@ -13,22 +13,22 @@ import (
 // gateway refuses, and what fails, is 1.
 const exitUsage = 2
 
-// wrongUsage is an error of which Caddy's main knows the exit code.
-type wrongUsage struct {
+// lineError is an error of which Caddy's main knows the exit code.
+type lineError struct {
 	text string
 	code error
 }
 
 // Error tells what is wrong with the command line.
-func (e *wrongUsage) Error() string { return e.text }
+func (e *lineError) Error() string { return e.text }
 
 // Unwrap returns what bears the exit code.
-func (e *wrongUsage) Unwrap() error { return e.code }
+func (e *lineError) Unwrap() error { return e.code }
 
 // usageError refuses a command line.
 func usageError(format string, args ...any) error {
 	code := caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exitUsage, nil })
-	return &wrongUsage{fmt.Sprintf(format, args...), code(new(cobra.Command), nil)}
+	return &lineError{fmt.Sprintf(format, args...), code(new(cobra.Command), nil)}
 }
 
 // strict makes a command end with exitUsage where its flags or arguments are
