@@ -313,7 +313,7 @@ type ticket struct {
 func (t ticket) encode() []byte {
 	b, err := json.Marshal(t)
 	if err != nil {
-		panic("engine: a ticket cannot be marshalled: " + err.Error()) // two plain fields
+		panic("engine: a ticket cannot be marshaled: " + err.Error()) // two plain fields
 	}
 	return b
 }

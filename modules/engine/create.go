@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/purser-pay/purser/modules/connector"
@@ -196,11 +197,11 @@ func (e *Engine) representable(plan *payment.Plan, p payment.Payment, m *payment
 
 // why sums up a plan without a choice.
 func why(plan *payment.Plan) string {
-	s := ""
+	var s strings.Builder
 	for _, c := range plan.Candidates {
-		s += "; " + c.Account + ": " + c.Reason
+		s.WriteString("; " + c.Account + ": " + c.Reason)
 	}
-	return s
+	return s.String()
 }
 
 // ownAccount refuses an account that is not the merchant's, exactly as one that

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,8 +219,7 @@ func believedAuthorize(p payment.Payment) string { return believedOf(payment.Kin
 // believedOf reads what we believe of the last attempt of a kind.
 func believedOf(k payment.Kind) func(payment.Payment) string {
 	return func(p payment.Payment) string {
-		for i := len(p.Attempts) - 1; i >= 0; i-- {
-			a := p.Attempts[i]
+		for _, a := range slices.Backward(p.Attempts) {
 			if a.Kind != k {
 				continue
 			}

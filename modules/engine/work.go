@@ -66,13 +66,12 @@ func (e *Engine) serve(ctx context.Context, w worker) {
 		}
 	}()
 	for ctx.Err() == nil {
-		free := 0
 		select {
 		case slots <- struct{}{}:
-			free = 1 + fill(slots, w.width)
 		case <-ctx.Done():
 			return
 		}
+		free := 1 + fill(slots, w.width)
 		items, err := e.cfg.Store.Lease(ctx, w.queue, e.now(), free, w.hold)
 		for range free - len(items) {
 			<-slots

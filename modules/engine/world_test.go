@@ -394,7 +394,7 @@ func (s *flakyStore) Update(ctx context.Context, fn func(store.Tx) error) error 
 
 // do runs one call of the merchant. A crash kills the engine and starts another
 // on the same store; the merchant hears nothing then.
-func (w *world) do(call func(*engine.Engine) (engine.Answer, error)) (a engine.Answer, err error, crashed bool) { //nolint:revive // crashed is no error
+func (w *world) do(call func(*engine.Engine) (engine.Answer, error)) (a engine.Answer, err error, crashed bool) {
 	defer func() {
 		if r := recover(); r != nil {
 			if _, ok := r.(crash); !ok {

@@ -63,7 +63,7 @@ var defects = []defect{
 		file: "modules/engine/call.go",
 		old:  "Key: e.stepKey(a, a.Step)",
 		new:  "Key: e.stepKey(a, a.Step+e.now().String())",
-		pkg:  "./modules/engine", test: "TestHistories",
+		pkg:  "./modules/engine", test: "TestFailureTable",
 	},
 	{
 		name: "answer before the outcome is durable",
