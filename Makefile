@@ -91,6 +91,11 @@ oracles: ## let Stripe's mock and the PSPs' own libraries judge connector and si
 conformance: ## hold every request against the PSPs' own descriptions, in PURSER_SHARED (../shared)
 	PURSER_CONFORMANCE=1 $(GO) test -count=1 -timeout 30m -v ./test/conformance
 
+# A module of its own: the validators and generators are heavier than the gateway.
+.PHONY: openapi
+openapi: ## hold the API against its own OpenAPI document, by others' tools
+	cd test/openapi && $(GO) vet ./... && $(GO) test -count=1 ./...
+
 .PHONY: verify
 verify: test defects crash lint ## what must pass before a change goes in
 
