@@ -29,6 +29,11 @@ func devConfig(d *devData, at devAddresses, verbose bool) ([]byte, error) {
 			"mode": "test", "merchants": []string{"*"}, "base_url": at.simulator + "/" + name, "connector": connector,
 		}
 	}
+	// Cards go to Stripe first, and to Adyen where that certainly did nothing.
+	adyen := account("adyen", object{
+		"api_key": file(fileAdyenKey), "merchant_account": devAdyenAccount, "hmac_key": file(fileAdyenHMAC),
+	})
+	adyen["priority"] = 10
 	return json.Marshal(object{
 		"admin":   object{"listen": at.admin, "config": object{"persist": false}},
 		"logging": object{"logs": object{"default": object{"level": level, "encoder": object{"format": "console", "level_format": "upper"}}}},
@@ -41,6 +46,7 @@ func devConfig(d *devData, at devAddresses, verbose bool) ([]byte, error) {
 					"stripe": account("stripe", object{
 						"secret_key": file(fileStripeKey), "webhook_secret": file(fileStripeWebhook),
 					}),
+					"adyen": adyen,
 					"alipay": account("alipay", object{
 						"app_id": devAlipayApp, "private_key": file(fileAlipayOwn), "alipay_public_key": file(fileAlipayPSPPub),
 					}),

@@ -36,12 +36,15 @@ const (
 	fileSealKey       = "seal_key"
 	fileStripeKey     = "stripe_secret_key"
 	fileStripeWebhook = "stripe_webhook_secret"
+	fileAdyenKey      = "adyen_api_key"
+	fileAdyenHMAC     = "adyen_hmac_key"
 	fileAlipayOwn     = "alipay_private_key.pem"    // the gateway signs with it
 	fileAlipayOwnPub  = "alipay_own_public_key.pem" // the simulator verifies with it
 	fileAlipayPSP     = "alipaysim_private_key.pem" // the simulator signs with it
 	fileAlipayPSPPub  = "alipaysim_public_key.pem"  // the gateway verifies with it
 	folderCaddy       = "caddy"
 	devAlipayApp      = "2021000000000001"
+	devAdyenAccount   = "PurserDevECOM"
 	devKeyBits        = 2048
 )
 
@@ -80,6 +83,8 @@ func (d *devData) secrets() error {
 		fileSealKey:       base64.StdEncoding.EncodeToString,
 		fileStripeKey:     func(b []byte) string { return "sk_test_" + hex.EncodeToString(b) },
 		fileStripeWebhook: func(b []byte) string { return "whsec_" + hex.EncodeToString(b) },
+		fileAdyenKey:      func(b []byte) string { return "AQE" + hex.EncodeToString(b) },
+		fileAdyenHMAC:     hex.EncodeToString,
 	} {
 		if err := d.once(name, func() ([]byte, error) {
 			b := make([]byte, 32)

@@ -117,6 +117,12 @@ func (r *runningSimulator) introduce(d *devData, at devAddresses) error {
 	if err := r.RegisterStripeWebhook("", at.url+"/webhooks/stripe", secret); err != nil {
 		return err
 	}
+	if secret, err = d.read(fileAdyenHMAC); err != nil {
+		return err
+	}
+	if err := r.RegisterAdyenWebhook(devAdyenAccount, at.url+"/webhooks/adyen", secret); err != nil {
+		return err
+	}
 	public, err := d.read(fileAlipayOwnPub)
 	if err != nil {
 		return err

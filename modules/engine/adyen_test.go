@@ -428,3 +428,55 @@ func TestAdyenContradictions(t *testing.T) {
 		})
 	}
 }
+
+// Adyen may name a modification by the payment's reference: the attempt is then
+// found by Adyen's own name of it, and by what waits where that is not known yet.
+func TestAdyenNamesThePayment(t *testing.T) {
+	t.Parallel()
+	usd := payment.Money{Minor: 700, Currency: "USD"}
+	for name, psp := range map[string]string{"under the capture's own name": "", "under a name not heard before": "UNHEARD000000000"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newAdyenRig(t)
+			id := r.create(adyenCard(payment.CaptureManual, "A Payer")).ID
+			if psp != "" {
+				r.fault("adyen", "capture", "reset_after", 3)
+			}
+			_, err := r.eng.Capture(t.Context(), claim("cp"), id, engine.Capture{Amount: 700, Final: true})
+			r.check(err)
+			p := r.payment(id)
+			capture := p.Attempts[1]
+			if psp == "" {
+				psp = capture.PSPReference
+			}
+			r.check(r.eng.Receive(t.Context(), "adyen", []connector.Event{{
+				Of: payment.KindCapture, Reference: p.Current().Reference, PSPReference: psp,
+				ChargePSPReference: p.Current().PSPReference, Result: connector.Result{State: connector.Succeeded, Amount: usd},
+			}}))
+			r.work()
+			p = r.want(id, payment.Succeeded, payment.Known, 700, 0)
+			if got := p.Attempts[1]; got.Status != payment.AttemptSucceeded || got.PSPReference != psp {
+				t.Errorf("got the capture %s under %q, want succeeded under %q", got.Status, got.PSPReference, psp)
+			}
+		})
+	}
+}
+
+// A stored card's lost answer is had again by a repeat under its key.
+func TestAdyenRepeats(t *testing.T) {
+	t.Parallel()
+	r := newAdyenRig(t)
+	r.fault("adyen", "authorize", "500_after", 3)
+	in := tokenPayment(payment.CaptureAutomatic)
+	in.Method.Token, in.Customer = "M5N7TQ4TG5PFWR50", &payment.Customer{ID: "cus_42"}
+	id := r.create(in).ID
+	r.want(id, payment.Processing, payment.Unknown, 0, 0)
+	for range 5 {
+		r.pass(time.Second)
+		r.work()
+	}
+	r.reconcile("adyen", r.want(id, payment.Succeeded, payment.Known, 1000, 0))
+	if got := r.reached("adyen", "authorize"); got.acted != 1 || got.received < 4 {
+		t.Errorf("got %+v, want it acted on once, and repeated", got)
+	}
+}
