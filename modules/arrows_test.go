@@ -28,6 +28,7 @@ const (
 	goose   = "github.com/pressly/goose/v3"
 	httpsfv = "github.com/dunglas/httpsfv"
 	metrics = "github.com/prometheus/client_golang"
+	otel    = "go.opentelemetry.io/otel"
 	xSys    = "golang.org/x/sys"
 	xTools  = "golang.org/x/tools"
 )
@@ -78,7 +79,7 @@ var plan = []row{
 	// The waist, and what stands on it.
 	{"gateway", room{
 		rooms: []string{"access", "connector", "engine", "payment", "routing", "store", "store/sqlite", "transport"},
-		libs:  []string{jsonLib, metrics}, face: true,
+		libs:  []string{jsonLib, metrics, otel}, face: true,
 	}},
 	{"edge", room{rooms: []string{"access", "api", "connector", "gateway", "inbox"}, face: true}},
 	// The payment provider that misbehaves on purpose.

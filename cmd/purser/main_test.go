@@ -364,7 +364,7 @@ func TestModules(t *testing.T) {
 	have := "\n" + out
 	for _, want := range []string{
 		"payments", "admin.api.payments", "http.handlers.payments_gateway", "http.handlers.payments_api", "http.handlers.payments_webhooks",
-		"payments.connectors.stripe", "payments.connectors.alipay", "http.handlers.reverse_proxy", "tls.issuance.acme", "tls.issuance.internal",
+		"payments.connectors.stripe", "payments.connectors.alipay", "http.handlers.reverse_proxy", "http.handlers.tracing", "payments.audit", "tls.issuance.acme", "tls.issuance.internal",
 	} {
 		if !strings.Contains(have, "\n"+want+"\n") {
 			t.Errorf("%s is not linked", want)

@@ -201,7 +201,7 @@ func (a *App) open(ctx context.Context) error {
 		Observer: observer{counters},
 	})
 	a.engine = engine.New(engine.Config{
-		Store: a.ground.store, Accounts: a.accounts, Exchange: a.exchange, Plan: a.router, Pepper: a.pepper,
+		Store: a.ground.store, Accounts: a.accounts, Exchange: traced{a.exchange}, Plan: a.router, Pepper: a.pepper,
 		IDs: a.ground.ids, Now: time.Now, Random: rand.Reader, Log: a.log,
 	})
 	return nil
