@@ -35,19 +35,21 @@ const (
 type adyenRig struct {
 	*rig
 	conn  *adyen.Connector
+	clock *books.Clock
 	inbox chan connector.Delivery
 }
 
 func newAdyenRig(t *testing.T) *adyenRig {
 	t.Helper()
 	r := &adyenRig{rig: &rig{t: t}, inbox: make(chan connector.Delivery, 64)}
+	r.clock = books.NewClock(time.Now())
 	db, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db"), Now: r.now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	r.store = db
-	if r.sim, err = simulator.New(simulator.Config{Now: r.now, AfterFunc: books.NewClock(time.Now()).AfterFunc, Seed: 1, Client: &http.Client{Transport: r}}); err != nil {
+	if r.sim, err = simulator.New(simulator.Config{Now: r.now, AfterFunc: r.clock.AfterFunc, Seed: 1, Client: &http.Client{Transport: r}}); err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(r.sim)
@@ -479,4 +481,32 @@ func TestAdyenRepeats(t *testing.T) {
 	if got := r.reached("adyen", "authorize"); got.acted != 1 || got.received < 4 {
 		t.Errorf("got %+v, want it acted on once, and repeated", got)
 	}
+}
+
+// Webhooks come twice, late and out of order; each says its fact once.
+func TestAdyenWebhooksMisbehave(t *testing.T) {
+	t.Parallel()
+	r := newAdyenRig(t)
+	in := adyenCard(payment.CaptureManual, adyensim.RefundFails)
+	r.fault("adyen", "authorize", "webhook_duplicate", 1)
+	r.fault("adyen", "capture", "webhook_duplicate", 1)
+	r.fault("adyen", "refund", "webhook_reorder", 1)
+	id := r.create(in).ID
+	r.hears("AUTHORISATION", "AUTHORISATION")
+	_, err := r.eng.Capture(t.Context(), claim("cp"), id, engine.Capture{Amount: 700, Final: true})
+	r.check(err)
+	r.sim.Books().Advance()
+	r.hears("CAPTURE", "CAPTURE")
+	r.want(id, payment.Succeeded, payment.Known, 700, 0)
+	_, err = r.eng.Refund(t.Context(), claim("re"), engine.Refund{Payment: id, Amount: 300})
+	r.check(err)
+	for len(r.sim.Books().Tasks()) > 0 { // both, before anything held back is let go
+		r.clock.Advance(3 * time.Second)
+	}
+	r.hears("REFUND_FAILED", "REFUND")
+	p := r.want(id, payment.Succeeded, payment.Known, 700, 0)
+	if p.Refunds[0].Status != payment.RefundFailed {
+		t.Errorf("got the refund %s, want failed", p.Refunds[0].Status)
+	}
+	r.reconcile("adyen", p)
 }
