@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -236,7 +237,7 @@ func curl(v callView) string {
 	}
 	var b strings.Builder
 	b.WriteString("curl -sS ")
-	if v.Method != "GET" && v.Method != "POST" {
+	if v.Method != http.MethodGet && v.Method != http.MethodPost {
 		b.WriteString("-X " + v.Method + " ")
 	}
 	b.WriteString("https://pay.example.com" + path)

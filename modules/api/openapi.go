@@ -69,7 +69,7 @@ func (r *route) parameters() []*parameter {
 		return nil
 	}
 	return []*parameter{{
-		Name: "id", In: "path", Required: true, Schema: identifier(r.prefix, ""),
+		Name: "id", In: "path", Required: true, Schema: identifier(r.prefix),
 		Description: "The object's ID. One that does not exist, is another merchant's, or is of the other mode is `not_found`.",
 		Example:     sampleIDs[r.prefix],
 	}}
@@ -94,13 +94,13 @@ func (c call) operation(ep endpoint) *operation {
 			Content:  members[mediaType]{{contentJSON, mediaType{Schema: ref(c.body), Examples: c.examples}}},
 		}
 	}
-	op.Responses = append(op.Responses, member[*answer]{strconv.Itoa(c.success), c.answer(ep)})
+	op.Responses = append(op.Responses, member[*answer]{strconv.Itoa(c.success), c.answer()})
 	op.Responses = append(op.Responses, problems(c.problems(ep))...)
 	return op
 }
 
 // answer is what a call says when all is well.
-func (c call) answer(ep endpoint) *answer {
+func (c call) answer() *answer {
 	a := &answer{Description: c.says, Headers: headers("Request-Id", "Server-Timing", "Cache-Control")}
 	if c.keyed {
 		a.Headers = append(a.Headers, headers("Idempotent-Replayed")...)
@@ -356,7 +356,7 @@ func headers(names ...string) members[*parameter] {
 
 func describeHeaders() members[*parameter] {
 	all := map[string]*parameter{
-		"RequestId":          {Description: "Names this very request, for the operator's log.", Required: true, Schema: identifier(payment.PrefixRequest, "")},
+		"RequestId":          {Description: "Names this very request, for the operator's log.", Required: true, Schema: identifier(payment.PrefixRequest)},
 		"ServerTiming":       {Description: "Milliseconds: `total` is the whole request, `psp` the wait for PSPs; the gateway's own time is the difference.", Required: true, Schema: text("").like(`^total;dur=[0-9.]+, psp;dur=[0-9.]+$`)},
 		"CacheControl":       {Description: "Nothing is to be cached.", Required: true, Schema: oneOfStrings("", []string{"no-store"})},
 		"IdempotentReplayed": {Description: "There where the answer is the first one again, byte for byte.", Schema: oneOfStrings("", []string{"true"})},

@@ -190,7 +190,7 @@ func paymentFilters() []*parameter {
 }
 
 func ofPayment() *parameter {
-	return queryParameter("payment", identifier(payment.PrefixPayment, ""), "Those of one payment.")
+	return queryParameter("payment", identifier(payment.PrefixPayment), "Those of one payment.")
 }
 
 func syncParameter() *parameter {

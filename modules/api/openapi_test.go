@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"regexp"
@@ -155,7 +156,7 @@ func TestBodiesAreDescribed(t *testing.T) {
 			t.Errorf("no form of PaymentMethod is of type %s", of)
 		}
 	}
-	want := jsonNames(reflect.TypeOf(methodBody{}))
+	want := jsonNames(reflect.TypeFor[methodBody]())
 	slices.Sort(members)
 	if got := slices.Compact(members); !slices.Equal(got, want) {
 		t.Errorf("members of payment methods (-struct +schema):\n%s", cmp.Diff(want, got))
@@ -165,8 +166,7 @@ func TestBodiesAreDescribed(t *testing.T) {
 // jsonNames are the names of a struct's JSON members, sorted.
 func jsonNames(t reflect.Type) []string {
 	var out []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
 			out = append(out, name)
 		} else if f.Anonymous {
@@ -330,7 +330,7 @@ func TestExamplesAreGood(t *testing.T) {
 	}
 	for _, c := range describeCalls() {
 		for _, e := range c.examples {
-			rq := &request{http: httptest.NewRequest("POST", "/", nil), body: slices.Clone(e.value.Value)}
+			rq := &request{http: httptest.NewRequest(http.MethodPost, "/", nil), body: slices.Clone(e.value.Value)}
 			rq.http.Header.Set("Content-Type", contentJSON)
 			if err := readers[c.body](&checker{mode: payment.Test, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, rq); err != nil {
 				t.Errorf("%s, example %s: %v", c.id, e.name, err)

@@ -51,9 +51,11 @@ func ref(name string) *schema { return &schema{Ref: schemas + name} }
 
 func text(says string) *schema { return &schema{Type: "string", Description: says} }
 
-// line is the schema of [checker.text], and prose that of [checker.prose].
-func line(most int, says string) *schema  { return text(says).long(0, most).like(oneLine) }
-func prose(most int, says string) *schema { return text(says).long(0, most).like(manyLines) }
+// line is the schema of [checker.text], and prose that of [checker.prose]
+// with the bound of a description.
+func line(most int, says string) *schema { return text(says).long(0, most).like(oneLine) }
+
+func prose(says string) *schema { return text(says).long(0, maxDescription).like(manyLines) }
 
 func (s *schema) long(least, most int) *schema {
 	s.MinLength, s.MaxLength = least, most
@@ -75,8 +77,8 @@ func (s *schema) unless(value any) *schema {
 	return s
 }
 
-func identifier(prefix, says string) *schema {
-	return text(says).like("^" + prefix + "_" + idAlphabet + "{26}$")
+func identifier(prefix string) *schema {
+	return text("").like("^" + prefix + "_" + idAlphabet + "{26}$")
 }
 
 func instantOf(says string) *schema { return text(says).as("date-time") }

@@ -63,7 +63,7 @@ func describeSchemas() members[*schema] {
 		may("exp_month", integer("Cards.", 1, 12)),
 		may("exp_year", integer("Cards.", 2000, 9999))))
 	out.add("Event", told("Something that happened to a payment, recorded together with the change that it tells of.",
-		must("id", identifier(payment.PrefixEvent, "")), must("object", oneOfStrings("", []string{"event"})),
+		must("id", identifier(payment.PrefixEvent)), must("object", oneOfStrings("", []string{"event"})),
 		must("type", ref("EventType")), must("created_at", instantOf("")), must("livemode", boolean("Real money.")),
 		must("sequence", integer("Numbers the payment's events, from 1, without gaps.", 1, 1<<53)),
 		must("data", told("", must("object", &schema{
@@ -111,10 +111,10 @@ func currencyTold() *schema { return text("ISO 4217, upper case.").like("^[A-Z]{
 
 func paymentSchema() *schema {
 	return told("One intent to take money once, with everything that was tried for it.",
-		must("id", identifier(payment.PrefixPayment, "")),
+		must("id", identifier(payment.PrefixPayment)),
 		must("object", oneOfStrings("", []string{"payment"})),
 		must("livemode", boolean("Real money.")),
-		must("merchant", identifier(payment.PrefixMerchant, "")),
+		must("merchant", identifier(payment.PrefixMerchant)),
 		must("status", ref("Status")),
 		must("outcome", ref("Outcome")),
 		must("amount", amountOf("In the minor unit of the currency.")),
@@ -149,7 +149,7 @@ func paymentSchema() *schema {
 
 func attemptSchema() *schema {
 	return told("One operation that was tried at one account.",
-		must("id", identifier(payment.PrefixAttempt, "")),
+		must("id", identifier(payment.PrefixAttempt)),
 		must("operation", oneOfStrings("", attemptKinds)),
 		must("amount", sum("In the minor unit of the payment's currency.")),
 		must("account", text("")),
@@ -171,10 +171,10 @@ func attemptSchema() *schema {
 
 func refundSchema() *schema {
 	return told("Money on its way back to the payer.",
-		must("id", identifier(payment.PrefixRefund, "")),
+		must("id", identifier(payment.PrefixRefund)),
 		must("object", oneOfStrings("", []string{"refund"})),
 		must("livemode", boolean("Real money.")),
-		must("payment", identifier(payment.PrefixPayment, "")),
+		must("payment", identifier(payment.PrefixPayment)),
 		must("amount", amountOf("In the minor unit of the currency.")),
 		must("currency", currencyTold()),
 		must("status", ref("RefundStatus")),
@@ -200,11 +200,11 @@ func pageOf(name string) *schema {
 func accountSchema() *schema {
 	return told("Who a key stands for.",
 		must("object", oneOfStrings("", []string{"account"})),
-		must("merchant", identifier(payment.PrefixMerchant, "")),
+		must("merchant", identifier(payment.PrefixMerchant)),
 		must("name", text("The merchant's.")),
 		must("mode", oneOfStrings("", modes)),
 		must("livemode", boolean("Real money.")),
-		must("key", identifier(payment.PrefixKey, "")),
+		must("key", identifier(payment.PrefixKey)),
 		must("scopes", listOf(ref("Scope"), "")),
 		must("limits", listOf(&schema{Type: "object"}, "Always empty so far.")))
 }
@@ -217,6 +217,6 @@ func problemSchema() *schema {
 		may("detail", text("What is wrong here.")),
 		must("code", ref("Code")),
 		may("param", text("The field at fault, such as `payment_method.number`.")),
-		must("request_id", identifier(payment.PrefixRequest, "")),
+		must("request_id", identifier(payment.PrefixRequest)),
 		must("retryable", boolean("The very same request, with the same Idempotency-Key, may succeed later.")))
 }

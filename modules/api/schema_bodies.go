@@ -20,14 +20,14 @@ func describeBodies() members[*schema] {
 			may("final", boolean("Lets the rest of the hold go. `false` only where the PSP takes more captures.").unless(true)))},
 		{"CancelPayment", asked("", may("reason", line(maxReason, "For the record.")))},
 		{"UpdatePayment", asked("What no PSP needs to know. A field that is absent stays as it is.",
-			may("metadata", metadataSchema(orNull(prose(maxMetadataValue, "")), "Merged into what is there; a value of null or \"\" removes its key.")),
-			may("description", prose(maxDescription, "\"\" empties it.")),
+			may("metadata", metadataSchema(orNull(metadataValue()), "Merged into what is there; a value of null or \"\" removes its key.")),
+			may("description", prose("\"\" empties it.")),
 			may("reference", line(maxReference, "\"\" empties it.")))},
 		{"CreateRefund", asked("",
-			must("payment", identifier(payment.PrefixPayment, "")),
+			must("payment", identifier(payment.PrefixPayment)),
 			may("amount", amountOf("In the minor unit; without it, all that is left.")),
 			may("reason", line(maxReason, "For the record.")),
-			may("metadata", metadataSchema(prose(maxMetadataValue, ""), "Yours.")),
+			may("metadata", metadataSchema(metadataValue(), "Yours.")),
 			may("force", boolean("Refund in spite of an open dispute.").unless(false)))},
 		{"CustomerRequest", customerSchema(asked)},
 		{"Address", asked("",
@@ -52,7 +52,7 @@ func createSchema() *schema {
 		may("capture_method", oneOfStrings("`manual` authorizes only; capture by a call of its own.", captures).unless(string(payment.CaptureAutomatic))),
 		may("confirm", boolean("`false` only records the payment. Card numbers are never kept, so they are not taken then.").unless(true)),
 		may("reference", line(maxReference, "Yours, such as the order's number.")),
-		may("description", prose(maxDescription, "For your records.")),
+		may("description", prose("For your records.")),
 		may("statement_descriptor", text("What the payer's statement says: at least one letter among them.").long(minDescriptor, maxDescriptor).like("^[A-Za-z0-9 .-]+$")),
 		may("customer", ref("CustomerRequest")),
 		may("billing_address", ref("Address")),
@@ -64,7 +64,7 @@ func createSchema() *schema {
 		may("setup_future_usage", oneOfStrings("Whether the payer will be there when the method is used again.", futureUsages)),
 		may("account", accountName("Pins the payment to one connector account.")),
 		may("expires_at", instantOf("Until when the payer may pay; at most 30 days ahead.")),
-		may("metadata", metadataSchema(prose(maxMetadataValue, ""), "Yours.")))
+		may("metadata", metadataSchema(metadataValue(), "Yours.")))
 }
 
 func returnURL() *schema {
@@ -81,6 +81,8 @@ func metadataSchema(values *schema, says string) *schema {
 	s.PropertyNames = line(maxMetadataKey, "").long(1, maxMetadataKey)
 	return s
 }
+
+func metadataValue() *schema { return prose("").long(0, maxMetadataValue) }
 
 // customerSchema is the same payer on the way in and on the way out.
 func customerSchema(kind func(string, ...property) *schema) *schema {
