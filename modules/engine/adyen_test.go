@@ -188,7 +188,8 @@ func TestAdyenCapture(t *testing.T) {
 		{"taken", "A Payer", false, []string{"CAPTURE"}, payment.Succeeded, payment.Known, 700, payment.AttemptSucceeded},
 		{"refused", "", true, []string{"CAPTURE"}, payment.RequiresCapture, payment.Known, 0, payment.AttemptFailed},
 		{
-			"taken, and refused by the scheme days later", adyensim.CaptureFails, false, []string{"CAPTURE", "CAPTURE_FAILED"},
+			"taken, and refused by the scheme days later", adyensim.CaptureFails, false,
+			[]string{"CAPTURE", "CAPTURE_FAILED"},
 			payment.Succeeded, payment.Conflicted, 700, payment.AttemptSucceeded,
 		},
 	} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -127,9 +128,7 @@ func pay(change object) object {
 			"type": "scheme", "number": "4111111111111111", "expiryMonth": "03", "expiryYear": "2030", "cvc": "737", "holderName": "S. Hopper",
 		},
 	}
-	for k, v := range change {
-		p[k] = v
-	}
+	maps.Copy(p, change)
 	return p
 }
 
