@@ -49,7 +49,7 @@ func TestTraced(t *testing.T) {
 	}
 	got := map[string]string{}
 	for _, a := range s.Attributes() {
-		got[string(a.Key)] = a.Value.Emit()
+		got[string(a.Key)] = a.Value.String()
 	}
 	want := map[string]string{
 		"purser.account": "stripe_us", "purser.connector": "stripe", "purser.operation": "sync", "purser.step": "intent",
