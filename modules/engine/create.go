@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -129,8 +131,11 @@ func (e *Engine) intend(tx store.Tx, m marks, p *payment.Payment, j *job) error 
 // refuseFrozen keeps new payments out while an operator wants none.
 func refuseFrozen(tx store.Tx) error {
 	v, err := tx.Setting(SettingFrozen)
-	if err != nil || v == "" {
-		return nil //nolint:nilerr // an absent setting is the normal state
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && v == "":
+		return nil
+	case err != nil: // a freeze that cannot be read is no licence to go on
+		return fmt.Errorf("read freeze: %w", err)
 	}
 	return &payment.Error{Code: payment.CodeFrozen, Detail: "an operator has stopped new payments", RetryAfter: time.Minute}
 }

@@ -299,3 +299,27 @@ func TestReplayedErrorIsSearchedFor(t *testing.T) {
 	}
 	r.reconcile("stripe", p)
 }
+
+// blindStore cannot read its settings.
+type blindStore struct{ store.Store }
+
+type blindTx struct{ store.Tx }
+
+func (s blindStore) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return s.Store.Update(ctx, func(tx store.Tx) error { return fn(blindTx{tx}) })
+}
+
+func (blindTx) Setting(string) (string, error) { return "", store.ErrUnavailable }
+
+// A freeze that cannot be read stops new payments as well.
+func TestUnreadableFreeze(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.store.Store = blindStore{w.store.Store}
+	if _, err := create2(w, "k"); refusal(t, err) != payment.CodeStoreUnavailable {
+		t.Errorf("got %v", err)
+	}
+	if n := len(w.psps["keyed"].calls); n != 0 {
+		t.Errorf("the PSP was called %d times", n)
+	}
+}
