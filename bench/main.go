@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -126,18 +127,19 @@ func timeStarts(ctx context.Context, d *deployment.Deployment) (milliseconds flo
 }
 
 func (r *report) print(out io.Writer) error {
-	text := fmt.Sprintf("%s, %d cores, %d requests at a time; binary %.1f MB; ready %.0f ms after its start\n\n",
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s, %d cores, %d requests at a time; binary %.1f MB; ready %.0f ms after its start\n\n",
 		r.Go, r.Cores, r.Clients, float64(r.BinaryBytes)/1e6, r.ReadyMS)
-	text += fmt.Sprintf("%-22s %9s %9s %9s %11s %8s   %s\n", "", "per s", "p50 ms", "p99 ms", "CPU ms each", "RSS MB", "cores used: gateway, PSP, load")
+	fmt.Fprintf(&text, "%-22s %9s %9s %9s %11s %8s   %s\n", "", "per s", "p50 ms", "p99 ms", "CPU ms each", "RSS MB", "cores used: gateway, PSP, load")
 	for _, p := range r.Parts {
-		text += fmt.Sprintf("%-22s %9.0f %9.1f %9.1f %11.3f %8.0f   %.2f  %.2f  %.2f", p.Name, p.PerSecond, p.P50MS, p.P99MS, p.CPUMS,
+		fmt.Fprintf(&text, "%-22s %9.0f %9.1f %9.1f %11.3f %8.0f   %.2f  %.2f  %.2f", p.Name, p.PerSecond, p.P50MS, p.P99MS, p.CPUMS,
 			p.RSSMB, p.Cores.Gateway, p.Cores.PSP, p.Cores.Load)
 		if p.Failures > 0 {
-			text += fmt.Sprintf("   %d FAILED, such as %s", p.Failures, p.Failure)
+			fmt.Fprintf(&text, "   %d FAILED, such as %s", p.Failures, p.Failure)
 		}
-		text += "\n"
+		text.WriteString("\n")
 	}
-	_, err := io.WriteString(out, text)
+	_, err := io.WriteString(out, text.String())
 	return err
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	cardToken  = `{"type":"card_token","card_token":{"token":"pm_card_visa"}}`
+	cardToken  = `{"type":"card_token","card_token":{"token":"pm_card_visa"}}` //nolint:gosec // G101: a published test token
 	cardNumber = `{"type":"card","card":{"number":"4242424242424242","exp_month":12,"exp_year":2034,"cvc":"123"}}`
 )
 

@@ -30,8 +30,10 @@ func TestWhatReachesTheEngine(t *testing.T) {
 		Customer: &payment.Customer{ID: "c1", Name: "Zoë", Email: "zoe@shop.example", Phone: "+49 (30) 123-456", IP: "2001:db8::1"},
 		Billing:  &payment.Address{Line1: "Weg 1", Line2: "Hof", City: "Köln", State: "NW", PostalCode: "50667", Country: "DE"},
 		Shipping: &payment.Address{Country: "FR"},
-		Browser: &payment.Browser{Accept: "*/*", UserAgent: "Mozilla/5.0", Language: "en-GB", ColorDepth: 24,
-			ScreenWidth: 1920, ScreenHeight: 1080, TimezoneOffset: -330, Java: true, JavaScript: true},
+		Browser: &payment.Browser{
+			Accept: "*/*", UserAgent: "Mozilla/5.0", Language: "en-GB", ColorDepth: 24,
+			ScreenWidth: 1920, ScreenHeight: 1080, TimezoneOffset: -330, Java: true, JavaScript: true,
+		},
 		ReturnURL: "https://shop.example/done?order=1", Channel: payment.ChannelRecurring, OffSession: true,
 		SetupFutureUsage: "off_session", Account: "stripe_us", ExpiresAt: start.Add(30 * 24 * time.Hour),
 		Metadata: map[string]string{"a": "1", "b": ""},
@@ -56,36 +58,56 @@ func TestWhatReachesTheEngine(t *testing.T) {
 		{"nulls are absent", "POST", "/v1/payments", create("capture_method", "null", "confirm", "null", "reference", "null", "customer", "null",
 			"browser", "null", "return_url", "null", "channel", "null", "off_session", "null", "setup_future_usage", "null", "account", "null",
 			"expires_at", "null", "metadata", "null", "billing_address", "null", "description", "null", "statement_descriptor", "null"), call{Op: "create", In: plain}},
-		{"without method", "POST", "/v1/payments", create("payment_method", "", "confirm", "false"),
-			call{Op: "create", In: with(plain, func(c *engine.Create) { c.Confirm, c.Method = false, nil })}},
-		{"method kept", "POST", "/v1/payments", create("payment_method", `{"type":"alipay","flow":"redirect"}`, "confirm", "false"),
+		{
+			"without method", "POST", "/v1/payments", create("payment_method", "", "confirm", "false"),
+			call{Op: "create", In: with(plain, func(c *engine.Create) { c.Confirm, c.Method = false, nil })},
+		},
+		{
+			"method kept", "POST", "/v1/payments", create("payment_method", `{"type":"alipay","flow":"redirect"}`, "confirm", "false"),
 			call{Op: "create", In: with(plain, func(c *engine.Create) {
 				c.Confirm, c.Method = false, &payment.Method{Type: payment.MethodAlipay, Flow: payment.FlowRedirect}
-			})}},
-		{"type without details", "POST", "/v1/payments", create("payment_method", `{"type":"ideal"}`),
-			call{Op: "create", In: with(plain, func(c *engine.Create) { c.Method = &payment.Method{Type: "ideal"} })}},
-		{"plain HTTP to this machine", "POST", "/v1/payments", create("return_url", `"http://127.0.0.1:8080/x"`),
-			call{Op: "create", In: with(plain, func(c *engine.Create) { c.ReturnURL = "http://127.0.0.1:8080/x" })}},
-		{"an ID as metadata", "POST", "/v1/payments", create("metadata", `{"k":"pay_4242424242424242aaaaaaaaaa"}`),
-			call{Op: "create", In: with(plain, func(c *engine.Create) { c.Metadata = map[string]string{"k": "pay_4242424242424242aaaaaaaaaa"} })}},
-		{"255 characters of two bytes", "POST", "/v1/payments", create("reference", `"`+strings.Repeat("ä", 255)+`"`),
-			call{Op: "create", In: with(plain, func(c *engine.Create) { c.Reference = strings.Repeat("ä", 255) })}},
+			})},
+		},
+		{
+			"type without details", "POST", "/v1/payments", create("payment_method", `{"type":"ideal"}`),
+			call{Op: "create", In: with(plain, func(c *engine.Create) { c.Method = &payment.Method{Type: "ideal"} })},
+		},
+		{
+			"plain HTTP to this machine", "POST", "/v1/payments", create("return_url", `"http://127.0.0.1:8080/x"`),
+			call{Op: "create", In: with(plain, func(c *engine.Create) { c.ReturnURL = "http://127.0.0.1:8080/x" })},
+		},
+		{
+			"an ID as metadata", "POST", "/v1/payments", create("metadata", `{"k":"pay_4242424242424242aaaaaaaaaa"}`),
+			call{Op: "create", In: with(plain, func(c *engine.Create) { c.Metadata = map[string]string{"k": "pay_4242424242424242aaaaaaaaaa"} })},
+		},
+		{
+			"255 characters of two bytes", "POST", "/v1/payments", create("reference", `"`+strings.Repeat("ä", 255)+`"`),
+			call{Op: "create", In: with(plain, func(c *engine.Create) { c.Reference = strings.Repeat("ä", 255) })},
+		},
 
 		{"confirm", "POST", "/v1/payments/" + aPayment + "/confirm", "", call{Op: "confirm", ID: aPayment, In: engine.Confirm{}}},
-		{"confirm with all", "POST", "/v1/payments/" + aPayment + "/confirm",
+		{
+			"confirm with all", "POST", "/v1/payments/" + aPayment + "/confirm",
 			`{"payment_method":` + card(`"number":"4242424242424242","exp_month":12,"exp_year":2030,"cvc":"123"`) + `,"return_url":"https://shop.example/","browser":{"java":true}}`,
-			call{Op: "confirm", ID: aPayment, In: engine.Confirm{Method: visaCard(), ReturnURL: "https://shop.example/", Browser: &payment.Browser{Java: true}}}},
-		{"confirm with token", "POST", "/v1/payments/" + aPayment + "/confirm", `{"payment_method":{"type":"card_token","token":"t","account":"a"}}`,
-			call{Op: "confirm", ID: aPayment, In: engine.Confirm{Method: &payment.Method{Type: payment.MethodCardToken, Token: "t"}, Account: "a"}}},
+			call{Op: "confirm", ID: aPayment, In: engine.Confirm{Method: visaCard(), ReturnURL: "https://shop.example/", Browser: &payment.Browser{Java: true}}},
+		},
+		{
+			"confirm with token", "POST", "/v1/payments/" + aPayment + "/confirm", `{"payment_method":{"type":"card_token","token":"t","account":"a"}}`,
+			call{Op: "confirm", ID: aPayment, In: engine.Confirm{Method: &payment.Method{Type: payment.MethodCardToken, Token: "t"}, Account: "a"}},
+		},
 		{"capture all", "POST", "/v1/payments/" + aPayment + "/capture", "", call{Op: "capture", ID: aPayment, In: engine.Capture{Final: true}}},
 		{"capture some", "POST", "/v1/payments/" + aPayment + "/capture", `{"amount":5,"final":false}`, call{Op: "capture", ID: aPayment, In: engine.Capture{Amount: 5}}},
 		{"cancel", "POST", "/v1/payments/" + aPayment + "/cancel", `{}`, call{Op: "cancel", ID: aPayment, In: engine.Cancel{}}},
 		{"cancel why", "POST", "/v1/payments/" + aPayment + "/cancel", `{"reason":"abandoned"}`, call{Op: "cancel", ID: aPayment, In: engine.Cancel{Reason: "abandoned"}}},
 		{"refund all", "POST", "/v1/refunds", `{"payment":"` + aPayment + `"}`, call{Op: "refund", In: engine.Refund{Payment: aPayment}}},
-		{"refund some", "POST", "/v1/refunds", `{"payment":"` + aPayment + `","amount":7,"reason":"broken","metadata":{"k":"v"}}`,
-			call{Op: "refund", In: engine.Refund{Payment: aPayment, Amount: 7, Reason: "broken", Metadata: map[string]string{"k": "v"}}}},
-		{"patch", "PATCH", "/v1/payments/" + aPayment, `{"metadata":{"a":"1","b":null,"c":""},"description":"ein Text","reference":null}`,
-			call{Op: "patch", ID: aPayment, In: engine.Patch{Metadata: map[string]string{"a": "1", "b": "", "c": ""}, Description: &text}}},
+		{
+			"refund some", "POST", "/v1/refunds", `{"payment":"` + aPayment + `","amount":7,"reason":"broken","metadata":{"k":"v"}}`,
+			call{Op: "refund", In: engine.Refund{Payment: aPayment, Amount: 7, Reason: "broken", Metadata: map[string]string{"k": "v"}}},
+		},
+		{
+			"patch", "PATCH", "/v1/payments/" + aPayment, `{"metadata":{"a":"1","b":null,"c":""},"description":"ein Text","reference":null}`,
+			call{Op: "patch", ID: aPayment, In: engine.Patch{Metadata: map[string]string{"a": "1", "b": "", "c": ""}, Description: &text}},
+		},
 		{"get", "GET", "/v1/payments/" + aPayment, "", call{Op: "payment", ID: aPayment, In: false}},
 		{"head", "HEAD", "/v1/payments/" + aPayment, "", call{Op: "payment", ID: aPayment, In: false}},
 		{"sync", "GET", "/v1/payments/" + aPayment + "?sync=true", "", call{Op: "payment", ID: aPayment, In: true}},
@@ -156,6 +178,7 @@ func TestFingerprint(t *testing.T) {
 }
 
 func testFingerprint(t *testing.T, form form) {
+	t.Helper()
 	members := `"number":"4242424242424242","exp_month":12,"exp_year":2030,"cvc":"123"`
 	method := form.write("card", members)
 	base := `{"amount":1999,"currency":"EUR","payment_method":` + method + `,"metadata":{"a":"ä","b":"2"}}`

@@ -1,7 +1,7 @@
 package api
 
 import (
-	"strings"
+	"slices"
 
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
@@ -109,7 +109,7 @@ func (c *checker) descriptor(s string) string {
 	const format = "The descriptor has %d to %d characters of A-Z, a-z, 0-9, space, dot and dash, a letter among them."
 	c.of("statement_descriptor", s, minDescriptor, maxDescriptor,
 		func(b byte) bool { return isLetter(b) || isDigit(b) || b == ' ' || b == '.' || b == '-' }, format)
-	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x80 && isLetter(byte(r)) }) {
+	if s != "" && !slices.ContainsFunc([]byte(s), isLetter) {
 		c.fail("statement_descriptor", format, minDescriptor, maxDescriptor)
 	}
 	return s

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/purser-pay/purser/modules/access"
@@ -86,10 +87,8 @@ func refusePANs(r *http.Request) error {
 			return panNotAllowed("path")
 		}
 	}
-	for _, v := range r.Header[idempotencyKey] {
-		if looksLikePAN(v) {
-			return panNotAllowed(idempotencyKey)
-		}
+	if slices.ContainsFunc(r.Header[idempotencyKey], looksLikePAN) {
+		return panNotAllowed(idempotencyKey)
 	}
 	if r.URL.RawQuery == "" {
 		return nil
@@ -102,10 +101,8 @@ func refusePANs(r *http.Request) error {
 		if looksLikePAN(name) {
 			return panNotAllowed("query")
 		}
-		for _, v := range values {
-			if looksLikePAN(v) {
-				return panNotAllowed(name)
-			}
+		if slices.ContainsFunc(values, looksLikePAN) {
+			return panNotAllowed(name)
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/base64"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -42,7 +43,7 @@ func TestCredentials(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "/v1/account", nil)
+			r := httptest.NewRequest(http.MethodGet, "/v1/account", nil)
 			r.Header["Authorization"] = tt.fields
 			w := d.serve(r)
 			if tt.ok {

@@ -144,6 +144,7 @@ func FuzzIdempotencyKey(f *testing.F) {
 }
 
 func takenKey(t *testing.T, field string) (string, bool) {
+	t.Helper()
 	d := newDoor(t)
 	r := newRequest(d, http.MethodPost, "/v1/payments", create())
 	r.Header["Idempotency-Key"] = []string{field}

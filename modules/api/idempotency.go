@@ -137,11 +137,11 @@ func (a *API) claim(rq *request, sc scanned) (engine.Claim, error) {
 	if err != nil {
 		return engine.Claim{}, err
 	}
-	print, err := fingerprint(a.cfg.Pepper, rq.http.Method, rq.http.URL.Path, rq.body, sc)
+	sum, err := fingerprint(a.cfg.Pepper, rq.http.Method, rq.http.URL.Path, rq.body, sc)
 	if err != nil {
 		return engine.Claim{}, err
 	}
-	return engine.Claim{Scope: rq.scope(), Key: key, Fingerprint: print, Origin: a.cfg.Origin(rq.http)}, nil
+	return engine.Claim{Scope: rq.scope(), Key: key, Fingerprint: sum, Origin: a.cfg.Origin(rq.http)}, nil
 }
 
 // held tells whether this very request was taken before. A body that was valid

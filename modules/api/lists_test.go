@@ -149,12 +149,28 @@ func TestPages(t *testing.T) {
 
 func TestListRefuses(t *testing.T) {
 	tests := []struct{ query, param string }{
-		{"limit=0", "limit"}, {"limit=101", "limit"}, {"limit=ten", "limit"}, {"limit=", "limit"}, {"limit=1e1", "limit"},
-		{"limit=010", "limit"}, {"limit=%2B5", "limit"}, {"limit=99999999999999999999", "limit"},
-		{"limit=1&limit=2", "limit"}, {"cursor=", "cursor"}, {"cursor=%21%21", "cursor"}, {"cursor=" + strings.Repeat("a", 513), "cursor"},
-		{"created_after=yesterday", "created_after"}, {"created_before=2026-13-01T00:00:00Z", "created_before"},
-		{"created_after=", "created_after"}, {"foo=1", "foo"}, {"Limit=1", "Limit"}, {"limit[]=1", "limit[]"}, {"a;b", "query"}, {"a=%zz", "query"},
-		{"x", "x"}, {strings.Repeat("a=b&", 2000), "query"},
+		{"limit=0", "limit"},
+		{"limit=101", "limit"},
+		{"limit=ten", "limit"},
+		{"limit=", "limit"},
+		{"limit=1e1", "limit"},
+		{"limit=010", "limit"},
+		{"limit=%2B5", "limit"},
+		{"limit=99999999999999999999", "limit"},
+		{"limit=1&limit=2", "limit"},
+		{"cursor=", "cursor"},
+		{"cursor=%21%21", "cursor"},
+		{"cursor=" + strings.Repeat("a", 513), "cursor"},
+		{"created_after=yesterday", "created_after"},
+		{"created_before=2026-13-01T00:00:00Z", "created_before"},
+		{"created_after=", "created_after"},
+		{"foo=1", "foo"},
+		{"Limit=1", "Limit"},
+		{"limit[]=1", "limit[]"},
+		{"a;b", "query"},
+		{"a=%zz", "query"},
+		{"x", "x"},
+		{strings.Repeat("a=b&", 2000), "query"},
 	}
 	d := newDoorWithStore(t)
 	for _, path := range []string{"/v1/payments", "/v1/refunds", "/v1/events"} {

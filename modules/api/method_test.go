@@ -66,12 +66,18 @@ var methodsTaken = []methodTaken{
 	{"token", "card_token", `"token":"pm_1"`, &payment.Method{Type: payment.MethodCardToken, Token: "pm_1"}, ""},
 	{"token of an account", "card_token", `"account":"stripe_us","token":"pm_1"`, &payment.Method{Type: payment.MethodCardToken, Token: "pm_1"}, "stripe_us"},
 	{"redirect", "alipay", `"flow":"redirect"`, &payment.Method{Type: payment.MethodAlipay, Flow: payment.FlowRedirect}, ""},
-	{"barcode", "alipay", `"flow":"barcode","auth_code":"286666666666666666"`,
-		&payment.Method{Type: payment.MethodAlipay, Flow: payment.FlowBarcode, AuthCode: payment.NewSensitive("286666666666666666")}, ""},
-	{"barcode that looks like a card", "wechat_pay", `"flow":"barcode","auth_code":"4242424242424242"`,
-		&payment.Method{Type: payment.MethodWeChatPay, Flow: payment.FlowBarcode, AuthCode: payment.NewSensitive(visa)}, ""},
-	{"mini program", "wechat_pay", `"flow":"mini_program","open_id":"oUpF8"`,
-		&payment.Method{Type: payment.MethodWeChatPay, Flow: payment.FlowMiniProgram, OpenID: "oUpF8"}, ""},
+	{
+		"barcode", "alipay", `"flow":"barcode","auth_code":"286666666666666666"`,
+		&payment.Method{Type: payment.MethodAlipay, Flow: payment.FlowBarcode, AuthCode: payment.NewSensitive("286666666666666666")}, "",
+	},
+	{
+		"barcode that looks like a card", "wechat_pay", `"flow":"barcode","auth_code":"4242424242424242"`,
+		&payment.Method{Type: payment.MethodWeChatPay, Flow: payment.FlowBarcode, AuthCode: payment.NewSensitive(visa)}, "",
+	},
+	{
+		"mini program", "wechat_pay", `"flow":"mini_program","open_id":"oUpF8"`,
+		&payment.Method{Type: payment.MethodWeChatPay, Flow: payment.FlowMiniProgram, OpenID: "oUpF8"}, "",
+	},
 }
 
 // TestMethod: both forms come to the same, in both calls that take a method.

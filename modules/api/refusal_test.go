@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -232,7 +233,7 @@ func TestSizeAndMediaType(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDoor(t)
-			r := httptest.NewRequest("POST", "/v1/payments", strings.NewReader(tt.body))
+			r := httptest.NewRequest(http.MethodPost, "/v1/payments", strings.NewReader(tt.body))
 			r.Header.Set("Content-Type", "application/json")
 			r.Header.Set("Authorization", "Bearer "+d.keys["test"])
 			r.Header.Set("Idempotency-Key", "k")

@@ -134,7 +134,7 @@ func refuseFrozen(tx store.Tx) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && v == "":
 		return nil
-	case err != nil: // a freeze that cannot be read is no licence to go on
+	case err != nil: // a freeze that cannot be read does not let them on
 		return fmt.Errorf("read freeze: %w", err)
 	}
 	return &payment.Error{Code: payment.CodeFrozen, Detail: "an operator has stopped new payments", RetryAfter: time.Minute}

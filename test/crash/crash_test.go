@@ -137,7 +137,7 @@ func TestCrash(t *testing.T) {
 // open builds the binary and starts a gateway with a merchant.
 func open(t *testing.T, seed uint64) *world {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "purser-crash-")
+	dir, err := os.MkdirTemp("", "purser-crash-") //nolint:usetesting // what a failure leaves is kept
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,6 @@ type order struct {
 	amount   int64
 	part     int64 // captured, or refunded; 0 = none
 	body     object
-	pauses   []time.Duration // of a payer
 
 	payment  payment // as the merchant saw it last
 	answered bool
@@ -96,6 +95,7 @@ func draw(random *rand.Rand, number int) *order {
 		o.body["payment_method"] = alipay(object{"flow": "barcode", "auth_code": emptyCode})
 	case qr:
 		o.body["payment_method"] = alipay(object{"flow": "qr"})
+	case purchases: // how many there are
 	}
 	if o.purchase == barcode || o.purchase == notAtAlipay || o.purchase == qr {
 		o.amount = o.amount/100*100 + 50 // no amount that the simulator takes for a sign

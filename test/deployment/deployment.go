@@ -182,6 +182,8 @@ func (d *Deployment) Webhooks(ctx context.Context) error {
 }
 
 // caddyfile is the gateway's configuration. Plain HTTP is for loopback.
+//
+//nolint:dupword // an account may bear its connector's name
 func (d *Deployment) caddyfile() string {
 	return strings.NewReplacer(
 		"ADMIN", d.Admin, "URL", d.URL, "SIM", d.Simulator.URL, "APP", alipayApp,

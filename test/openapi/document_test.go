@@ -13,6 +13,7 @@ import (
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
 	"github.com/pb33f/libopenapi-validator/config"
+
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
