@@ -29,11 +29,12 @@ func devConfig(d *devData, at devAddresses, verbose bool) ([]byte, error) {
 			"mode": "test", "merchants": []string{"*"}, "base_url": at.simulator + "/" + name, "connector": connector,
 		}
 	}
-	// Cards go to Stripe first, and to Adyen where that certainly did nothing.
+	// Cards go to Stripe, and to Adyen where the merchant pins the account: so
+	// what Stripe declines stays declined.
 	adyen := account("adyen", object{
 		"api_key": file(fileAdyenKey), "merchant_account": devAdyenAccount, "hmac_key": file(fileAdyenHMAC),
 	})
-	adyen["priority"] = 10
+	adyen["pinned_only"] = true
 	return json.Marshal(object{
 		"admin":   object{"listen": at.admin, "config": object{"persist": false}},
 		"logging": object{"logs": object{"default": object{"level": level, "encoder": object{"format": "console", "level_format": "upper"}}}},

@@ -25,6 +25,9 @@ type Account struct {
 	NotFoundAfter time.Duration
 	// Retired accounts take no new payments; what is under way goes on.
 	Retired bool
+	// PinnedOnly accounts take payments that are pinned to them, and no others:
+	// a new account that is to be tried out beside the old ones.
+	PinnedOnly bool
 }
 
 // The defaults of an account.

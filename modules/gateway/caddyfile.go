@@ -50,6 +50,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			timeout         <duration>
 //			not_found_after <duration>
 //			retired
+//			pinned_only
 //			<credential>    <reference>
 //			transport {
 //				<option> <value>

@@ -61,6 +61,9 @@ type AccountConfig struct {
 	NotFoundAfter caddy.Duration `json:"not_found_after,omitempty"`
 	// Retired accounts take no new payments; what is under way goes on.
 	Retired bool `json:"retired,omitempty"`
+	// PinnedOnly accounts take payments that are pinned to them by account, and
+	// no others: for an account that is to be tried out beside the old ones.
+	PinnedOnly bool `json:"pinned_only,omitempty"`
 	// ConnectorRaw is the connector with its credentials.
 	ConnectorRaw json.RawMessage `json:"connector" caddy:"namespace=payments.connectors inline_key=name"`
 	// Transport tunes the connections to the PSP.
@@ -181,7 +184,7 @@ func (a *AccountConfig) account(name string, c connector.Connector) *connector.A
 	return &connector.Account{
 		Name: name, Connector: c, Mode: a.Mode, Merchants: a.merchants(), Priority: a.Priority,
 		BaseURL: strings.TrimRight(a.BaseURL, "/"), Timeout: time.Duration(a.Timeout),
-		NotFoundAfter: time.Duration(a.NotFoundAfter), Retired: a.Retired,
+		NotFoundAfter: time.Duration(a.NotFoundAfter), Retired: a.Retired, PinnedOnly: a.PinnedOnly,
 	}
 }
 

@@ -38,6 +38,6 @@ func candidate(a *connector.Account) routing.Account {
 	}
 	return routing.Account{
 		Name: a.Name, Connector: spec.Name, Mode: a.Mode, Merchants: a.Merchants, Priority: a.Priority,
-		Methods: methods, Currencies: spec.Currencies, Retired: a.Retired,
+		Methods: methods, Currencies: spec.Currencies, Retired: a.Retired, PinnedOnly: a.PinnedOnly,
 	}
 }

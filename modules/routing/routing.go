@@ -35,6 +35,8 @@ type Account struct {
 	Currencies []payment.Currency
 	// Retired accounts take no new payments.
 	Retired bool
+	// PinnedOnly accounts take payments that are pinned to them, and no others.
+	PinnedOnly bool
 }
 
 // Method is a way to pay that an account takes.
@@ -147,6 +149,8 @@ func (a *Account) refusal(f payment.Facts, disabled bool) string {
 		return "disabled by the operator"
 	case a.Retired:
 		return "retired"
+	case a.PinnedOnly && f.Account == "":
+		return "takes pinned payments only"
 	}
 	m, known := a.method(f.Method, f.Flow)
 	switch {

@@ -270,3 +270,31 @@ func BenchmarkPlan(b *testing.B) {
 		r.Plan(f)
 	}
 }
+
+// An account that is tried out takes what is pinned to it, and nothing else.
+func TestPinnedOnly(t *testing.T) {
+	t.Parallel()
+	card := []Method{{Type: payment.MethodCard, Manual: true}}
+	r := New([]Account{
+		{Name: "old", Mode: payment.Test, Merchants: []string{"*"}, Priority: 2, Methods: card},
+		{Name: "new", Mode: payment.Test, Merchants: []string{"*"}, Priority: 1, Methods: card, PinnedOnly: true},
+	})
+	f := payment.Facts{
+		Merchant: "mer_a", Mode: payment.Test, Amount: payment.Money{Minor: 1, Currency: "EUR"}, Method: payment.MethodCard, Capture: true,
+	}
+	want := []payment.Candidate{
+		{Account: "old", Outcome: payment.CandidateChosen, Reason: "priority 2"},
+		{Account: "new", Outcome: payment.CandidateRejected, Reason: "takes pinned payments only"},
+	}
+	if diff := cmp.Diff(want, r.Plan(f).Candidates); diff != "" {
+		t.Errorf("not pinned (-want +got):\n%s", diff)
+	}
+	f.Account = "new"
+	want = []payment.Candidate{
+		{Account: "new", Outcome: payment.CandidateChosen, Reason: "pinned to new"},
+		{Account: "old", Outcome: payment.CandidateRejected, Reason: "pinned to new"},
+	}
+	if diff := cmp.Diff(want, r.Plan(f).Candidates); diff != "" {
+		t.Errorf("pinned (-want +got):\n%s", diff)
+	}
+}
