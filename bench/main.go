@@ -67,7 +67,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	binary, err := deployment.Build(ctx, dir)
+	binary, err := deployment.Build(ctx, dir, true)
 	if err != nil {
 		return err
 	}

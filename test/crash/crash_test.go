@@ -146,7 +146,7 @@ func open(t *testing.T, seed uint64) *world {
 			_ = os.RemoveAll(dir)
 		}
 	})
-	binary, err := deployment.Build(t.Context(), t.TempDir())
+	binary, err := deployment.Build(t.Context(), t.TempDir(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
