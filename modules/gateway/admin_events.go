@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
@@ -46,27 +44,15 @@ func eventQuery(r *http.Request) (store.EventQuery, error) {
 		value := values[0]
 		var err error
 		switch name {
-		case "merchant":
-			q.Merchant = value
-		case "mode":
-			q.Mode = payment.Mode(value)
 		case "payment":
 			q.Payment = value
 		case "type":
 			q.Type = payment.EventType(value)
-		case "cursor":
-			q.Cursor = value
-		case "created_after":
-			q.CreatedAfter, err = time.Parse(time.RFC3339, value)
-		case "created_before":
-			q.CreatedBefore, err = time.Parse(time.RFC3339, value)
-		case "limit":
-			q.Limit, err = strconv.Atoi(value)
 		default:
-			return q, fmt.Errorf("%w: there is no filter %.40q", errRequest, name)
+			err = pageFilter(&q.Paging, name, value)
 		}
 		if err != nil {
-			return q, fmt.Errorf("%w: %s %.40q", errRequest, name, value)
+			return q, err
 		}
 	}
 	if q.Type != "" && !slices.Contains(payment.EventTypes, q.Type) {

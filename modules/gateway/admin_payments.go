@@ -54,25 +54,13 @@ func paymentQuery(r *http.Request) (store.PaymentQuery, error) {
 			q.Outcome = payment.Outcome(value)
 		case "status":
 			q.Status = payment.Status(value)
-		case "merchant":
-			q.Merchant = value
-		case "mode":
-			q.Mode = payment.Mode(value)
 		case "reference":
 			q.Reference = value
-		case "cursor":
-			q.Cursor = value
-		case "created_after":
-			q.CreatedAfter, err = time.Parse(time.RFC3339, value)
-		case "created_before":
-			q.CreatedBefore, err = time.Parse(time.RFC3339, value)
-		case "limit":
-			q.Limit, err = strconv.Atoi(value)
 		default:
-			return q, fmt.Errorf("%w: there is no filter %.40q", errRequest, name)
+			err = pageFilter(&q.Paging, name, value)
 		}
 		if err != nil {
-			return q, fmt.Errorf("%w: %s %.40q", errRequest, name, value)
+			return q, err
 		}
 	}
 	return q, checkQuery(q)
@@ -268,4 +256,28 @@ func (c call) switchAccount(act string, off bool) error {
 		return err
 	}
 	return c.write(http.StatusOK, state)
+}
+
+// pageFilter reads a filter that every list has.
+func pageFilter(p *store.Paging, name, value string) (err error) {
+	switch name {
+	case "merchant":
+		p.Merchant = value
+	case "mode":
+		p.Mode = payment.Mode(value)
+	case "cursor":
+		p.Cursor = value
+	case "created_after":
+		p.CreatedAfter, err = time.Parse(time.RFC3339, value)
+	case "created_before":
+		p.CreatedBefore, err = time.Parse(time.RFC3339, value)
+	case "limit":
+		p.Limit, err = strconv.Atoi(value)
+	default:
+		return fmt.Errorf("%w: there is no filter %.40q", errRequest, name)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s %.40q", errRequest, name, value)
+	}
+	return nil
 }
