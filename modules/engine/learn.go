@@ -315,7 +315,12 @@ func knownRefunds(p *payment.Payment, charge *payment.Attempt) (sum int64) {
 // adopt records an operation that was made at the PSP, outside the gateway. Its
 // ID derives from the charge's, so that adopting is the same wherever it runs.
 func adopt(p *payment.Payment, charge *payment.Attempt, k payment.Kind, amount int64, now time.Time) *payment.Attempt {
-	id := sibling(charge.ID, len(p.Attempts))
+	n := len(p.Attempts)
+	id := sibling(charge.ID, n)
+	for p.Attempt(id) != nil { // the charge's own ID may end just so
+		n++
+		id = sibling(charge.ID, n)
+	}
 	p.Attempts = append(p.Attempts, payment.Attempt{
 		ID: id, Kind: k, Amount: amount, Account: charge.Account, Connector: charge.Connector,
 		Status: payment.AttemptSucceeded, Outcome: payment.Known, Origin: payment.OriginExternal,

@@ -265,17 +265,7 @@ func refundable(p *payment.Payment, amount int64) (*payment.Attempt, int64, erro
 	case amount > free || free == 0:
 		return nil, 0, inProgress("%d wait for another refund", left-free)
 	}
-	var best *payment.Attempt
-	var most int64
-	for i := range p.Attempts {
-		c := &p.Attempts[i]
-		if c.Kind != payment.KindAuthorize || c.Captured == 0 {
-			continue
-		}
-		if rest := chargeRest(p, c); best == nil || c.ID == p.Charge && rest > 0 || rest > most && best.ID != p.Charge {
-			best, most = c, rest
-		}
-	}
+	best, most := fullest(p, amount)
 	if amount == 0 {
 		amount = most
 	}
@@ -286,6 +276,25 @@ func refundable(p *payment.Payment, amount int64) (*payment.Attempt, int64, erro
 	}
 	copied := *best // begin may move the attempts in memory
 	return &copied, amount, nil
+}
+
+// fullest returns the payment's own charge where that holds amount (anything at
+// all for 0), and otherwise the charge that holds the most.
+func fullest(p *payment.Payment, amount int64) (best *payment.Attempt, most int64) {
+	for i := range p.Attempts {
+		c := &p.Attempts[i]
+		if c.Kind != payment.KindAuthorize || c.Captured == 0 {
+			continue
+		}
+		rest := chargeRest(p, c)
+		if c.ID == p.Charge && rest >= max(amount, 1) {
+			return c, rest
+		}
+		if best == nil || rest > most {
+			best, most = c, rest
+		}
+	}
+	return best, most
 }
 
 // chargeRest is what a charge still holds of captured money, reservations
