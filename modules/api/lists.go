@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	json "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/purser-pay/purser/modules/payment"
@@ -162,7 +161,7 @@ func (a *API) listEvents(rq *request) (response, error) {
 		page, err = r.Events(query)
 		return err
 	})
-	return list(page, err, eventObject)
+	return list(page, err, (*payment.Event).Body)
 }
 
 func (a *API) getEvent(rq *request) (response, error) {
@@ -180,30 +179,8 @@ func (a *API) getEvent(rq *request) (response, error) {
 	if e.Merchant != rq.principal.Merchant || e.Mode != rq.principal.Mode {
 		return response{}, payment.Errorf(payment.CodeNotFound, notFoundDetail)
 	}
-	body, err := eventObject(&e)
+	body, err := e.Body()
 	return response{status: 200, body: body}, err
-}
-
-// eventJSON is an event as the merchant sees it, here and in webhooks.
-type eventJSON struct {
-	ID        string            `json:"id"`
-	Object    string            `json:"object"`
-	Type      payment.EventType `json:"type"`
-	CreatedAt time.Time         `json:"created_at"`
-	Livemode  bool              `json:"livemode"`
-	Sequence  int64             `json:"sequence"`
-	Data      eventData         `json:"data"`
-}
-
-type eventData struct {
-	Object jsontext.Value `json:"object"`
-}
-
-func eventObject(e *payment.Event) ([]byte, error) {
-	return json.Marshal(&eventJSON{
-		ID: e.ID, Object: "event", Type: e.Type, CreatedAt: e.CreatedAt.UTC().Truncate(time.Millisecond),
-		Livemode: e.Mode.Live(), Sequence: e.Sequence, Data: eventData{Object: e.Object},
-	})
 }
 
 // list writes a page.

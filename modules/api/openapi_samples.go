@@ -62,10 +62,11 @@ func sampleRefund() jsontext.Value {
 }
 
 func sampleEvent() jsontext.Value {
-	return written(eventObject(&payment.Event{
+	e := payment.Event{
 		ID: sampleIDs[payment.PrefixEvent], Type: payment.EventRefundSucceeded, Mode: payment.Test, Sequence: 4,
 		CreatedAt: time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC), Object: sampleRefund(),
-	}))
+	}
+	return written(e.Body())
 }
 
 func sampleAccount() jsontext.Value {

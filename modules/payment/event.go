@@ -1,6 +1,11 @@
 package payment
 
-import "time"
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
 
 // EventType names what happened.
 type EventType string
@@ -41,4 +46,28 @@ type Event struct {
 	// Object is the payment or the refund as the merchant sees it, JSON, as it
 	// stood right after the change.
 	Object []byte `json:"-"`
+}
+
+// Body returns the event as merchants see it, in answers and in webhooks: JSON
+// with the object as it was recorded.
+func (e *Event) Body() ([]byte, error) {
+	type data struct {
+		Object json.RawMessage `json:"object"`
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(struct {
+		ID        string    `json:"id"`
+		Object    string    `json:"object"`
+		Type      EventType `json:"type"`
+		CreatedAt time.Time `json:"created_at"`
+		Livemode  bool      `json:"livemode"`
+		Sequence  int64     `json:"sequence"`
+		Data      data      `json:"data"`
+	}{e.ID, "event", e.Type, e.CreatedAt.UTC().Truncate(time.Millisecond), e.Mode.Live(), e.Sequence, data{e.Object}})
+	if err != nil {
+		return nil, fmt.Errorf("render event %s: %w", e.ID, err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -19,6 +19,8 @@ const (
 	PrefixMerchant = "mer"
 	PrefixRequest  = "req"
 	PrefixAudit    = "aud"
+	PrefixEndpoint = "we"
+	PrefixDelivery = "whd"
 )
 
 // idLength is what 128 bits come to in base32.

@@ -6,6 +6,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/purser-pay/purser/modules/access"
@@ -78,6 +79,13 @@ type Reader interface {
 	// Events returns a page, newest first.
 	Events(q EventQuery) (Page[payment.Event], error)
 
+	Endpoint(id string) (payment.Endpoint, error)
+	// Endpoints returns the webhook endpoints of a merchant in a mode, oldest
+	// first. "" = of all merchants, or in both modes.
+	Endpoints(merchant string, mode payment.Mode) ([]payment.Endpoint, error)
+	// Deliveries returns a page, newest first.
+	Deliveries(q DeliveryQuery) (Page[payment.Delivery], error)
+
 	Merchant(id string) (access.Merchant, error)
 	// Merchants returns all merchants, oldest first.
 	Merchants() ([]access.Merchant, error)
@@ -117,8 +125,20 @@ type Tx interface {
 	// DeleteKey gives a claimed key back; an absent one is no error.
 	DeleteKey(k KeyScope) error
 
-	// PutEvent adds an event; an ID that is taken is [ErrConflict].
+	// PutEvent adds an event; an ID that is taken is [ErrConflict]. For each
+	// enabled endpoint of its merchant and mode that wants its type, it puts an
+	// item into [Outbound] that is due at once.
 	PutEvent(e payment.Event) error
+
+	// PutEndpoint writes e if the stored version is e.Version − 1; Version 1
+	// inserts. Otherwise it returns [ErrConflict].
+	PutEndpoint(e *payment.Endpoint) error
+	// DeleteEndpoint removes an endpoint; an absent one is [ErrNotFound]. What is
+	// queued for it and its deliveries stay.
+	DeleteEndpoint(id string) error
+	// PutDelivery adds a line to the delivery log; an ID that is taken is
+	// [ErrConflict].
+	PutDelivery(d payment.Delivery) error
 
 	// Enqueue makes an item due at a time, or moves it there if an item of that
 	// ID is in the queue; Tries is kept as given. It is part of the
@@ -169,7 +189,17 @@ const (
 	Recover Queue = "recover" // attempts whose end is not known yet; ID is the attempt's
 	Expire  Queue = "expire"  // payments whose payer's time ends; ID is the payment's
 	Inbound Queue = "inbound" // webhooks of PSPs that are stored and not applied yet
+	// Outbound holds events that endpoints are to be told of; [OutboundID] makes
+	// the ID, and there is no payload.
+	Outbound Queue = "outbound"
 )
+
+// OutboundID names the telling of an event to an endpoint.
+func OutboundID(event, endpoint string) string { return event + "/" + endpoint }
+
+// CutOutboundID takes apart what [OutboundID] made; ok is false for anything
+// else.
+func CutOutboundID(id string) (event, endpoint string, ok bool) { return strings.Cut(id, "/") }
 
 // Item is one piece of deferred work.
 type Item struct {
@@ -226,6 +256,13 @@ type EventQuery struct {
 	Paging
 	Payment string
 	Type    payment.EventType
+}
+
+// DeliveryQuery selects lines of the delivery log. Empty fields select all.
+type DeliveryQuery struct {
+	Paging
+	Endpoint string
+	Event    string
 }
 
 // Unresolved is how much is in doubt at one account.

@@ -128,6 +128,16 @@ func (b *binder) bool(v bool) {
 // time rounds down to milliseconds.
 func (b *binder) time(v time.Time) { b.int(v.UnixMilli()) }
 
+// maybe writes NULL for a time that is zero.
+func (b *binder) maybe(v time.Time) {
+	if v.IsZero() {
+		b.n++
+		b.keep(b.s.BindNull(b.n))
+		return
+	}
+	b.time(v)
+}
+
 // run executes a statement that returns no rows.
 func (b *binder) run() error {
 	if b.err != nil {

@@ -84,5 +84,12 @@ func (t *tx) sweep(now time.Time, limit int) (int, error) {
 	b.time(now)
 	b.int(int64(limit))
 	n, err := t.wrote("sweep idempotency keys", &b)
-	return int(n), err
+	if err != nil || int(n) >= limit {
+		return int(n), err
+	}
+	b = t.c.bind(qSweepDeliveries)
+	b.time(now.Add(-deliveryAge))
+	b.int(int64(limit) - n)
+	more, err := t.wrote("sweep deliveries", &b)
+	return int(n + more), err
 }

@@ -22,6 +22,7 @@ const (
 	paymentList = 'p'
 	refundList  = 'r'
 	eventList   = 'e'
+	deliverList = 'd'
 )
 
 const cursorSize = 1 + 8 + 8
@@ -247,4 +248,15 @@ func (r *reader) Events(q store.EventQuery) (store.Page[payment.Event], error) {
 		l.payment(q.Payment)
 		l.equal("type", string(q.Type))
 	}, scanEvent)
+}
+
+// Deliveries implements [store.Reader].
+func (r *reader) Deliveries(q store.DeliveryQuery) (store.Page[payment.Delivery], error) {
+	const selection = "SELECT t.created, t.n, t.id, t.merchant, t.mode, t.endpoint, t.event, t.type, t.try, t.delivered," +
+		" t.status, t.error, t.took, t.next, t.created FROM deliveries AS t WHERE true"
+	return page(r, deliverList, q.Paging, selection, func(l *list) {
+		l.equal("endpoint", q.Endpoint)
+		l.equal("event", q.Event)
+		l.few = q.Endpoint != "" || q.Event != ""
+	}, scanDelivery)
 }

@@ -262,3 +262,29 @@ func TestSweep(t *testing.T) {
 		t.Errorf("key that has not expired: got error %v, want none", err)
 	}
 }
+
+// TestSweepDeliveries: the log of deliveries is kept for 30 days.
+func TestSweepDeliveries(t *testing.T) {
+	s := open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})
+	err := s.Update(t.Context(), func(x store.Tx) error {
+		for day := range 40 {
+			d := payment.Delivery{
+				ID: fmt.Sprint("whd_", day), Merchant: "mer_a", Mode: payment.Test, Endpoint: "we_a", Event: "evt_a",
+				Try: 1, CreatedAt: died.AddDate(0, 0, -day),
+			}
+			if err := x.PutDelivery(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{8, 2, 0} { // 30 … 39 days
+		got, err := s.Sweep(t.Context(), died, 8)
+		if got != want || err != nil {
+			t.Errorf("sweep: got %d and error %v, want %d", got, err, want)
+		}
+	}
+}

@@ -36,10 +36,10 @@ func scans(plan string) bool {
 	return false
 }
 
-// TestStatementPlans keeps every statement on an index. Merchants and keys are
-// few, and listed whole; the heartbeat is one row.
+// TestStatementPlans keeps every statement on an index. Merchants, keys and
+// endpoints are few, and listed whole; the heartbeat is one row.
 func TestStatementPlans(t *testing.T) {
-	whole := map[query]bool{qMerchants: true, qAllAPIKeys: true, qBeat: true}
+	whole := map[query]bool{qMerchants: true, qAllAPIKeys: true, qAllEndpoints: true, qBeat: true}
 	s := open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})
 	c := <-s.views
 	defer func() { s.views <- c }()
@@ -68,6 +68,9 @@ func TestListPlans(t *testing.T) {
 	events := func(q store.EventQuery) func(store.Reader) error {
 		return func(r store.Reader) error { _, err := r.Events(q); return err }
 	}
+	deliveries := func(q store.DeliveryQuery) func(store.Reader) error {
+		return func(r store.Reader) error { _, err := r.Deliveries(q); return err }
+	}
 	for name, test := range map[string]struct {
 		list  func(store.Reader) error
 		index string
@@ -92,6 +95,9 @@ func TestListPlans(t *testing.T) {
 		"events, type":          {events(store.EventQuery{Paging: one, Type: payment.EventRefundFailed}), "events_type (merchant=? AND mode=? AND type=?)"},
 		"events, payment":       {events(store.EventQuery{Paging: one, Payment: "p"}), "events_payment (payment=?"},
 		"all events":            {events(store.EventQuery{Paging: everybody}), "events_created"},
+		"deliveries, endpoint":  {deliveries(store.DeliveryQuery{Paging: one, Endpoint: "w"}), "deliveries_endpoint (endpoint=?"},
+		"deliveries, event":     {deliveries(store.DeliveryQuery{Paging: one, Event: "e"}), "deliveries_event (event=?"},
+		"all deliveries":        {deliveries(store.DeliveryQuery{Paging: everybody}), "deliveries_created"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})

@@ -35,6 +35,15 @@ const (
 
 	qEvent
 	qPutEvent
+	qFanOut
+	qEndpoint
+	qEndpoints
+	qAllEndpoints
+	qInsertEndpoint
+	qUpdateEndpoint
+	qDeleteEndpoint
+	qPutDelivery
+	qSweepDeliveries
 
 	qDue
 	qDueItems
@@ -107,6 +116,24 @@ var texts = [queries]string{ //nolint:gosec // G101: SQL about keys is no key
 	qEvent: `SELECT id, type, merchant, mode, payment, sequence, created, object FROM events WHERE id = ?`,
 	qPutEvent: `INSERT INTO events (id, type, merchant, mode, payment, sequence, created, object)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+	// An endpoint that names no types wants all of them. The separators stand
+	// around each name, so that one name is not found inside another.
+	qFanOut: `INSERT INTO queue (queue, id, due, tries, payload)
+		SELECT ?1, ?2 || '/' || id, ?3, 0, NULL FROM endpoints
+		WHERE merchant = ?4 AND mode = ?5 AND enabled AND (types = '' OR instr(types, ' ' || ?6 || ' ') > 0)
+		ON CONFLICT DO NOTHING`,
+	qEndpoint:     `SELECT data, version FROM endpoints WHERE id = ?`,
+	qEndpoints:    `SELECT data, version FROM endpoints WHERE merchant = ? AND mode = ? ORDER BY created, id`,
+	qAllEndpoints: `SELECT data, version FROM endpoints ORDER BY created, id`,
+	qInsertEndpoint: `INSERT INTO endpoints (version, enabled, types, data, id, merchant, mode, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+	qUpdateEndpoint: `UPDATE endpoints SET version = ?, enabled = ?, types = ?, data = ? WHERE id = ? AND version = ?`,
+	qDeleteEndpoint: `DELETE FROM endpoints WHERE id = ?`,
+	qPutDelivery: `INSERT INTO deliveries
+			(id, merchant, mode, endpoint, event, type, try, delivered, status, error, took, next, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+	qSweepDeliveries: `DELETE FROM deliveries WHERE n IN
+		(SELECT n FROM deliveries WHERE created <= ? ORDER BY created LIMIT ?)`,
 
 	qDue:      `SELECT due FROM queue WHERE queue = ? ORDER BY due LIMIT 1`,
 	qDueItems: `SELECT id, tries, payload FROM queue WHERE queue = ? AND due <= ? ORDER BY due, id LIMIT ?`,

@@ -44,7 +44,18 @@ func (t *tx) PutEvent(e payment.Event) error {
 	b.int(e.Sequence)
 	b.time(e.CreatedAt)
 	b.blob(e.Object)
-	return t.once("put event", &b, store.ErrConflict)
+	if err := t.once("put event", &b, store.ErrConflict); err != nil {
+		return err
+	}
+	b = t.c.bind(qFanOut)
+	b.text(string(store.Outbound))
+	b.text(e.ID)
+	b.time(e.CreatedAt)
+	b.text(e.Merchant)
+	b.text(string(e.Mode))
+	b.text(string(e.Type))
+	_, err := t.wrote("fan out event", &b)
+	return err
 }
 
 // Merchant implements [store.Reader].

@@ -93,8 +93,12 @@ func (s *Store) Lease(ctx context.Context, q store.Queue, now time.Time, limit i
 	return items, nil
 }
 
-// Sweep deletes up to limit idempotency keys that expired before now, and tells
-// how many: fewer than limit means that none is left.
+// deliveryAge is how long a line of the delivery log is kept.
+const deliveryAge = 30 * 24 * time.Hour
+
+// Sweep deletes up to limit idempotency keys that expired before now and, when
+// none of them is left, lines of the delivery log that are 30 days old. It tells
+// how many: fewer than limit means that nothing is left to do.
 func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (n int, err error) {
 	err = s.Update(ctx, func(t store.Tx) (err error) {
 		n, err = t.(*tx).sweep(now, limit)

@@ -254,7 +254,8 @@ func testCursors(t *testing.T, b *bench) {
 		p := b.payment("mer_a", payment.Test)
 		b.refund(&p, payment.RefundPending)
 		e := b.event(&p, payment.EventPaymentSucceeded)
-		b.update(t, func(tx store.Tx) error { return errors.Join(tx.PutPayment(&p), tx.PutEvent(e)) })
+		d := payment.Delivery{ID: b.ids.New(payment.PrefixDelivery), Merchant: "mer_a", Mode: payment.Test, Try: 1, CreatedAt: b.tick()}
+		b.update(t, func(tx store.Tx) error { return errors.Join(tx.PutPayment(&p), tx.PutEvent(e), tx.PutDelivery(d)) })
 	}
 	lists := map[string]func(store.Reader, store.Paging) (string, error){
 		"payments": func(r store.Reader, p store.Paging) (string, error) {
@@ -267,6 +268,10 @@ func testCursors(t *testing.T, b *bench) {
 		},
 		"events": func(r store.Reader, p store.Paging) (string, error) {
 			page, err := r.Events(store.EventQuery{Paging: p})
+			return page.Cursor, err
+		},
+		"deliveries": func(r store.Reader, p store.Paging) (string, error) {
+			page, err := r.Deliveries(store.DeliveryQuery{Paging: p})
 			return page.Cursor, err
 		},
 	}
