@@ -1,4 +1,4 @@
-package main
+package pursercmd
 
 import (
 	"bytes"
@@ -156,7 +156,7 @@ func TestCompletion(t *testing.T) {
 // TestConnectorList holds that the command and docs/connectors.md speak of the
 // same connectors and the same ways to pay.
 func TestConnectorList(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "connectors.md"))
+	page, err := os.ReadFile(filepath.Join("..", "docs", "connectors.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

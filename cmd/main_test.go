@@ -1,4 +1,4 @@
-package main
+package pursercmd
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ const asPurser = "PURSER_TEST_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asPurser) != "" {
-		main()
+		Main("purser", "dev")
 		return
 	}
 	os.Exit(m.Run())
@@ -396,7 +396,7 @@ func TestCaddyfiles(t *testing.T) {
 	}
 	for _, name := range []string{"Caddyfile", "production.caddyfile"} {
 		t.Run(name, func(t *testing.T) {
-			b, err := os.ReadFile(filepath.Join("..", "..", "caddyfile", name))
+			b, err := os.ReadFile(filepath.Join("..", "caddyfile", name))
 			if err != nil {
 				t.Fatal(err)
 			}

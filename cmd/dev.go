@@ -1,4 +1,4 @@
-package main
+package pursercmd
 
 import (
 	"context"
@@ -120,7 +120,7 @@ func stopped(ctx context.Context, err error) error {
 
 func announce(out io.Writer, data *devData, info devInfo, tag string) error {
 	_, err := fmt.Fprintf(out, "Purser %s, for development: no money moves.\n\n  API        %s\n  simulator  %s/_sim/\n  admin      %s\n  data       %s\n\n",
-		version, info.URL, info.Simulator, info.Admin, data.dir)
+		caddy.CustomVersion, info.URL, info.Simulator, info.Admin, data.dir)
 	if err != nil {
 		return err
 	}

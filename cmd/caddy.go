@@ -1,4 +1,4 @@
-package main
+package pursercmd
 
 // The parts of Caddy that a payment gateway needs. Its standard set has more:
 // file server, templates, FastCGI, an ACME server. What is not linked cannot be
