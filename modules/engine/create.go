@@ -21,6 +21,11 @@ const defaultLife = 24 * time.Hour
 // payments; any value but "" does.
 const SettingFrozen = "frozen"
 
+// SettingRestored is the name of the setting that tells of a store restored from
+// a backup: while it has a value, refunds are refused as new payments are. One
+// that was made after the backup is unknown here, and would be made again.
+const SettingRestored = "gateway.restored"
+
 // Create makes a payment, and confirms it where in.Confirm is set.
 func (e *Engine) Create(ctx context.Context, c Claim, in Create) (Answer, error) {
 	p := e.draft(c, in)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -222,6 +223,9 @@ func (e *Engine) Refund(ctx context.Context, c Claim, in Refund) (Answer, error)
 	return e.operate(ctx, c, operation{
 		payment: in.Payment, object: id, success: http.StatusCreated,
 		prepare: func(tx store.Tx, p *payment.Payment, j *job) (string, error) {
+			if err := notRestored(tx); err != nil {
+				return "", err
+			}
 			charge, amount, err := refundable(p, in.Amount)
 			if err != nil {
 				return "", err
@@ -248,6 +252,19 @@ func (e *Engine) Refund(ctx context.Context, c Claim, in Refund) (Answer, error)
 			return e.start(p, a, acct)
 		},
 	})
+}
+
+// notRestored refuses where the store may lack what happened since its backup.
+func notRestored(r store.Reader) error {
+	v, err := r.Setting(SettingRestored)
+	switch {
+	case errors.Is(err, store.ErrNotFound) || err == nil && v == "":
+		return nil
+	case err != nil:
+		return err
+	default:
+		return payment.Errorf(payment.CodeFrozen, "the gateway was restored from a backup and has not been reconciled with the payment providers yet")
+	}
 }
 
 // refundable finds the charge that a refund is taken from: the payment's own

@@ -94,7 +94,8 @@ func (e *Engine) settle(ctx context.Context, t ticket, attempt string, tries int
 		_, err := e.carry(ctx, j)
 		return err
 	case ask:
-		return e.ask(ctx, j, acct)
+		_, err := e.ask(ctx, j, acct)
+		return err
 	case giveUp:
 		return e.giveUp(ctx, j, acct)
 	case wait:
@@ -188,8 +189,9 @@ func (e *Engine) suspect(ctx context.Context, j *job) error {
 }
 
 // ask queries the PSP and writes down what it says; where that leaves the
-// attempt open, and patience or the merchant wants an end, it is reversed.
-func (e *Engine) ask(ctx context.Context, j *job, acct *connector.Account) error {
+// attempt open, and patience or the merchant wants an end, it is reversed. It
+// tells whether the query was answered.
+func (e *Engine) ask(ctx context.Context, j *job, acct *connector.Account) (connector.Outcome, error) {
 	ctx = context.WithoutCancel(ctx)
 	a := j.fresh.Attempt(j.attempt)
 	bounded, cancel := context.WithTimeout(ctx, acct.Exchange())
@@ -203,14 +205,14 @@ func (e *Engine) ask(ctx context.Context, j *job, acct *connector.Account) error
 	}
 	out, err := e.record(ctx, j, acct, x)
 	if err != nil {
-		return err
+		return x.Outcome, err
 	}
 	if out.next != "" {
 		j.attempt, j.by = out.next, byAnswer
 		_, err := e.carry(ctx, j)
-		return err
+		return x.Outcome, err
 	}
-	return e.reverse(ctx, j, acct)
+	return x.Outcome, e.reverse(ctx, j, acct)
 }
 
 // adoptReference takes the PSP's reference from the answer to a query by ours.
@@ -377,7 +379,19 @@ func (e *Engine) dequeue(ctx context.Context, id string) error {
 // lookAt takes a look at everything that is open in a payment, or at its charge
 // where nothing is.
 func (e *Engine) lookAt(ctx context.Context, p *payment.Payment) error {
-	looked := false
+	looked, err := e.lookAtOpen(ctx, p)
+	if err != nil || looked {
+		return err
+	}
+	if c := p.Current(); c != nil && !c.Status.Open() && c.PSPReference != "" {
+		return e.settle(ctx, ticket{Payment: p.ID, Look: true}, c.ID, 0)
+	}
+	return nil
+}
+
+// lookAtOpen takes a look at everything that is open in a payment, and tells
+// whether something was.
+func (e *Engine) lookAtOpen(ctx context.Context, p *payment.Payment) (looked bool, err error) {
 	for i := range p.Attempts {
 		a := &p.Attempts[i]
 		if !a.Status.Open() || e.running(a) {
@@ -385,13 +399,10 @@ func (e *Engine) lookAt(ctx context.Context, p *payment.Payment) error {
 		}
 		looked = true
 		if err := e.settle(ctx, ticket{Payment: p.ID}, a.ID, 0); err != nil {
-			return err
+			return looked, err
 		}
 	}
-	if c := p.Current(); !looked && c != nil && !c.Status.Open() && c.PSPReference != "" {
-		return e.settle(ctx, ticket{Payment: p.ID, Look: true}, c.ID, 0)
-	}
-	return nil
+	return looked, nil
 }
 
 // running tells whether the attempt's own caller may still be at it.
