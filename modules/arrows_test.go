@@ -59,6 +59,7 @@ type row struct {
 var plan = []row{
 	// The ground: nouns without a dependency.
 	{"payment", room{}},
+	{"seal", room{}},
 	// The contracts.
 	{"access", room{rooms: []string{"payment"}}},
 	{"connector", room{rooms: []string{"payment"}}},
