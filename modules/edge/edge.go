@@ -64,7 +64,9 @@ var (
 
 // Gateway is the whole pipeline in its one right order: webhooks and returning
 // payers go to the inbox, everything else to the merchants' API. It answers
-// every request that reaches it. Caddyfile:
+// every request that reaches it, also what is not found.
+//
+// Caddyfile:
 //
 //	payments_gateway
 type Gateway struct{ doors }
@@ -83,7 +85,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 }
 
 // API serves merchants alone: /v1/…, /healthz, /readyz, /openapi.json and
-// /docs. Other paths go to the next handler. Caddyfile:
+// /docs. Other paths go to the next handler.
+//
+// Caddyfile:
 //
 //	payments_api
 type API struct{ doors }
@@ -102,7 +106,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 }
 
 // Webhooks serves PSPs and the payers whom they send back alone: /webhooks/…
-// and /return/…. Other paths go to the next handler. Caddyfile:
+// and /return/…. Other paths go to the next handler.
+//
+// Caddyfile:
 //
 //	payments_webhooks
 type Webhooks struct{ doors }

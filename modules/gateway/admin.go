@@ -19,8 +19,9 @@ import (
 
 func init() { caddy.RegisterModule(new(Admin)) }
 
-// Admin serves operators under /payments/ of Caddy's admin endpoint. It is
-// never reachable on a public listener.
+// Admin serves operators, and the commands of purser, under /payments/ of
+// Caddy's admin endpoint. It is never reachable on a public listener, and has
+// no options.
 type Admin struct{ mux *http.ServeMux }
 
 var (

@@ -46,13 +46,14 @@ type App struct {
 	// StoreConfig says where payments are kept.
 	StoreConfig StoreConfig `json:"store"`
 	// PepperSecret keys the hashes of API keys and the references toward PSPs: 32
-	// random bytes in base64, by reference. A store is of no use without the
-	// pepper that it was made with.
+	// random bytes in base64. A store is of no use without the pepper that it was
+	// made with.
 	PepperSecret connector.Secret `json:"pepper"`
 	// SealKeySecret encrypts the secrets that the store must be able to read again:
-	// 32 random bytes in base64, by reference.
+	// 32 random bytes in base64.
 	SealKeySecret connector.Secret `json:"seal_key"`
-	// AccountConfigs are the connector accounts, by the name that merchants see.
+	// AccountConfigs are the connector accounts, by the name that merchants see:
+	// a lower-case letter, then at most 62 of a-z, 0-9, "_" and "-".
 	AccountConfigs map[string]*AccountConfig `json:"accounts,omitempty"`
 
 	log      *slog.Logger

@@ -18,9 +18,9 @@ const auditModule = "payments.audit"
 
 func init() { caddy.RegisterModule(new(auditLog)) }
 
-// auditLog is where operators' acts are written down. It is a module because
-// Caddy names its loggers by module and routes logs by those names: a log that
-// includes "payments.audit" gets the acts and nothing else.
+// auditLog is where operators' acts are written down: a log of Caddy's that
+// includes "payments.audit" gets the acts and nothing else. It has no options.
+// (It is a module because Caddy names its loggers by module.)
 type auditLog struct{ log *slog.Logger }
 
 // CaddyModule returns the Caddy module information.

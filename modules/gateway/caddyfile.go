@@ -51,15 +51,18 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			not_found_after <duration>
 //			retired
 //			pinned_only
-//			<credential>    <reference>
+//			<credential>    <value>|<reference>
 //			transport {
 //				<option> <value>
 //			}
 //		}
 //	}
 //
-// A reference is {env.NAME} or {file.PATH}. Relative paths, also those of
-// references, start at the folder of the file that holds the block.
+// The credentials are the connector's fields, and the options of transport those
+// of its JSON, by the same names; a list is one line of several values.
+// There may be many accounts; everything else is given once. A reference is
+// {env.NAME} or {file.PATH}. Relative paths, also those of references, start at
+// the folder of the file that holds the block.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	return a.parse(d)

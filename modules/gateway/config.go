@@ -23,7 +23,8 @@ import (
 type StoreConfig struct {
 	// Driver is "sqlite", which is also the default.
 	Driver string `json:"driver,omitempty"`
-	// Path is the database file; relative to the app's root.
+	// Path is the database file, made where it is not there; relative to the
+	// app's root. One process at a time may hold it.
 	Path string `json:"path"`
 }
 
@@ -47,26 +48,30 @@ type AccountConfig struct {
 	// Mode is "test" or "live".
 	Mode payment.Mode `json:"mode"`
 	// Merchants lists who may use the account. In mode test the default is
-	// "*", all of them; in mode live each is named.
+	// "*", all of them; in mode live each is named by its ID, mer_….
 	Merchants []string `json:"merchants,omitempty"`
-	// Priority orders the candidates: lower first, then by name.
+	// Priority orders the accounts that could take a payment: lower first, then
+	// by name; default 0.
 	Priority int `json:"priority,omitempty"`
-	// BaseURL replaces the PSP's own address; https, or http to a loopback
-	// address in mode test.
+	// BaseURL replaces the PSP's own address, for its simulator say: https, or
+	// http to a loopback address in mode test. Default: the connector's, by mode.
 	BaseURL string `json:"base_url,omitempty"`
-	// Timeout bounds one exchange, repeats included; 1 s … 2 min, default 20 s.
+	// Timeout bounds one exchange with the PSP, repeats included; 1 s … 2 min,
+	// default 20 s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// NotFoundAfter is how long the PSP's "not found" is not believed; 0 = the
-	// connector's own.
+	// NotFoundAfter is how long the PSP's "not found" is not believed, counted
+	// from the request in doubt; at most 24 h, default: the connector's own.
 	NotFoundAfter caddy.Duration `json:"not_found_after,omitempty"`
 	// Retired accounts take no new payments; what is under way goes on.
 	Retired bool `json:"retired,omitempty"`
 	// PinnedOnly accounts take payments that are pinned to them by account, and
 	// no others: for an account that is to be tried out beside the old ones.
 	PinnedOnly bool `json:"pinned_only,omitempty"`
-	// ConnectorRaw is the connector with its credentials.
+	// ConnectorRaw is the connector and its credentials: one of the modules
+	// payments.connectors.*. In a Caddyfile its fields stand among those of the
+	// account.
 	ConnectorRaw json.RawMessage `json:"connector" caddy:"namespace=payments.connectors inline_key=name"`
-	// Transport tunes the connections to the PSP.
+	// Transport tunes the connections to the PSP; what is left out has a default.
 	Transport *TransportConfig `json:"transport,omitempty"`
 }
 

@@ -14,19 +14,24 @@ import (
 )
 
 // TransportConfig tunes an account's connections to its PSP. Every field has a
-// default that works; the names are those of Caddy's reverse_proxy.
+// default that works; the names are those of Caddy's reverse_proxy. TLS is 1.2
+// or newer; proxies of the environment are not used.
 type TransportConfig struct {
-	// TLSClientCertificate and TLSClientKey (PEM files) prove us to a PSP that
-	// wants mutual TLS; both or neither.
+	// TLSClientCertificate is the file of a certificate (PEM) that proves us to a
+	// PSP that wants mutual TLS; relative to the app's root. It needs its key.
 	TLSClientCertificate string `json:"tls_client_certificate,omitempty"`
-	TLSClientKey         string `json:"tls_client_key,omitempty"`
-	// TLSTrustedCACerts (PEM files) replace the system's roots.
+	// TLSClientKey is the file of the client certificate's private key (PEM);
+	// relative to the app's root.
+	TLSClientKey string `json:"tls_client_key,omitempty"`
+	// TLSTrustedCACerts are files of certificate authorities (PEM) to trust in
+	// place of the system's; relative to the app's root.
 	TLSTrustedCACerts []string `json:"tls_trusted_ca_certs,omitempty"`
-	// TLSServerName is the name that the PSP's certificate is checked for.
+	// TLSServerName is the name that the PSP's certificate is checked for;
+	// default: the host of the address.
 	TLSServerName string `json:"tls_server_name,omitempty"`
-	// Proxy is an http, https or socks5 URL.
+	// Proxy is the http, https or socks5 URL of a proxy; default: none.
 	Proxy string `json:"forward_proxy_url,omitempty"`
-	// Resolvers are DNS servers, host:port.
+	// Resolvers are DNS servers, host:port, asked in turn; default: the system's.
 	Resolvers []string `json:"resolvers,omitempty"`
 	// DialTimeout bounds the TCP connect; default 3 s.
 	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
@@ -35,18 +40,21 @@ type TransportConfig struct {
 	// ResponseHeaderTimeout bounds the wait for the answer's first line; default:
 	// the account's timeout.
 	ResponseHeaderTimeout caddy.Duration `json:"response_header_timeout,omitempty"`
-	// KeepAlive is how long an unused connection is kept; default 30 s.
+	// KeepAlive is how long an unused connection is kept; default 30 s. It
+	// should stay below what the PSP keeps.
 	KeepAlive caddy.Duration `json:"keepalive,omitempty"`
-	// KeepAliveInterval is that of TCP probes; default 30 s.
+	// KeepAliveInterval is the time between TCP keep-alive probes; default 30 s,
+	// negative = no probes.
 	KeepAliveInterval caddy.Duration `json:"keepalive_interval,omitempty"`
-	// KeepAliveIdleConnsPerHost bounds unused connections; default 256.
+	// KeepAliveIdleConnsPerHost bounds the unused connections that are kept;
+	// default 256.
 	KeepAliveIdleConnsPerHost int `json:"keepalive_idle_conns_per_host,omitempty"`
-	// MaxConnsPerHost bounds all connections; default: none.
+	// MaxConnsPerHost bounds all connections; default 0, no bound.
 	MaxConnsPerHost int `json:"max_conns_per_host,omitempty"`
-	// MaxResponseHeader bounds the answer's header in bytes; default 256 KiB.
+	// MaxResponseHeader bounds the header of an answer, in bytes; default 262144.
 	MaxResponseHeader int64 `json:"max_response_header,omitempty"`
-	// Versions are of 1.1 and 2; default 1.1, of which can be told for certain
-	// when nothing was sent.
+	// Versions are the HTTP versions to speak, of "1.1" and "2"; default 1.1.
+	// Over 2, each failure after the connect leaves in doubt whether the PSP acted.
 	Versions []string `json:"versions,omitempty"`
 }
 

@@ -44,16 +44,21 @@ const (
 // redirectResult is the name in Call.Done of what the payer brought back.
 const redirectResult = "redirect_result"
 
-// Connector is one merchant account at Adyen.
+// Connector is one merchant account at Adyen. Test and live have keys of their
+// own, and live an address of its own.
 type Connector struct {
-	// APIKey is the key of a web service user that may use Checkout.
+	// APIKey is the key of an API credential (a web service user) that may use
+	// Checkout.
 	APIKey connector.Secret `json:"api_key"`
-	// MerchantAccount is the merchant account's name; news of others is ignored.
+	// MerchantAccount is the merchant account's name, 1 … 80 visible characters;
+	// webhooks of others are ignored.
 	MerchantAccount string `json:"merchant_account"`
-	// HMACKey signs the standard webhook, in hexadecimal as Adyen shows it.
+	// HMACKey signs the standard webhook: at least 16 bytes, in hexadecimal as
+	// Adyen shows it.
 	HMACKey connector.Secret `json:"hmac_key"`
 	// LivePrefix is the company's own part of the live address, such as
-	// "1797a841fbb37ca7-AdyenDemo"; test accounts have none.
+	// "1797a841fbb37ca7-AdyenDemo". Mode live needs it or a base_url of its own;
+	// test accounts have none.
 	LivePrefix string `json:"live_prefix,omitempty"`
 }
 

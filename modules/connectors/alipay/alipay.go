@@ -19,8 +19,9 @@ import (
 	"github.com/purser-pay/purser/modules/payment"
 )
 
-// Connector is one Alipay application. It is safe for concurrent use once its
-// secrets are resolved.
+// Connector is one application on Alipay's open platform, for wallets of
+// mainland China in CNY. Test is Alipay's sandbox, which has applications and
+// keys of its own.
 type Connector struct {
 	// AppID is the application's number on the open platform, 1 … 32 letters and digits.
 	AppID string `json:"app_id"`
