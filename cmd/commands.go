@@ -25,6 +25,10 @@ func init() {
 		{Name: "events", Short: "Lists what happened to payments", CobraFunc: group(eventsList, eventsResend)},
 		{Name: "freeze", Usage: "[--reason <text>]", Short: "Refuses new payments; all else goes on", CobraFunc: freezeCommand},
 		{Name: "unfreeze", Short: "Takes new payments again", CobraFunc: unfreezeCommand},
+		{
+			Name: "reconcile", Usage: "[--since <time>] [--accept-unasked]",
+			Short: "Compares payments with their PSPs; needed after a restore", CobraFunc: reconcileCommand,
+		},
 		{Name: "store", Short: "Backs up the store", CobraFunc: group(storeBackup)},
 		{Name: "connector", Short: "Lists connectors, and tests an account of one", CobraFunc: group(connectorList, connectorTest)},
 		{Name: "simulator", Usage: "[--listen <address>] [--seed <n>]", Short: "Runs the PSP simulator alone", CobraFunc: simulatorCommand},

@@ -30,6 +30,7 @@ type devData struct {
 // The files of the folder.
 const (
 	fileDevInfo       = "dev.json"
+	fileDevEnv        = "dev.env"
 	fileDatabase      = "purser.db"
 	fileBooks         = "simulator.json"
 	filePepper        = "pepper"
@@ -152,6 +153,21 @@ type devInfo struct {
 	Admin     string `json:"admin"`
 }
 
+// env is what a POSIX shell reads with ". DIR/dev.env".
+func (i *devInfo) env() []byte {
+	var b strings.Builder
+	for _, v := range [][2]string{
+		{"PURSER_URL", i.URL},
+		{"PURSER_KEY", i.Key},
+		{"PURSER_SIMULATOR", i.Simulator},
+		{"PURSER_ADMIN", i.Admin},
+		{"CURL_CA_BUNDLE", i.CA}, // what curl trusts
+	} {
+		fmt.Fprintf(&b, "export %s=%s\n", v[0], shellQuote(v[1]))
+	}
+	return []byte(b.String())
+}
+
 // lastInfo reads what the start before left; the zero value where there was none.
 func (d *devData) lastInfo() devInfo {
 	var info devInfo
@@ -162,7 +178,11 @@ func (d *devData) lastInfo() devInfo {
 	return info
 }
 
+// saveInfo writes it twice: for programs, and for a shell.
 func (d *devData) saveInfo(info devInfo) error {
+	if err := writeFile(d.path(fileDevEnv), info.env(), 0o600); err != nil {
+		return err
+	}
 	b, err := json.MarshalIndent(info, "", "  ")
 	if err != nil {
 		return err

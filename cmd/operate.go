@@ -29,8 +29,8 @@ cancels and webhooks go on.`
 
 func unfreezeCommand(cmd *cobra.Command) {
 	cmd.Args = cobra.NoArgs
-	cmd.Long = `Takes new payments again. A store that was restored from a backup starts frozen:
-sync what is unresolved, and compare with the PSPs, before you run this.`
+	cmd.Long = `Takes new payments again. A store that was restored from a backup starts frozen,
+and "reconcile" lifts that freeze by itself: this command skips the comparison.`
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return ask(cmd, http.MethodPost, "/unfreeze", nil, func(w io.Writer, answer json.RawMessage) error {
 			f, err := decode[freezeRow](answer)
@@ -79,7 +79,7 @@ func storeBackup() *cobra.Command {
 		Use: "backup FILE", Short: "Writes a copy of the running gateway's store to a file of its machine", Args: cobra.ExactArgs(1),
 		Long: `Writes a consistent, compact copy of the store while the gateway goes on. The
 gateway itself writes the file, readable for its user alone; it must not exist.
-A gateway that is started on the copy is frozen until "unfreeze". The copy is of
+A gateway that is started on the copy is frozen until "reconcile". The copy is of
 no use without the pepper and the seal key, which are not in it.`,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -92,7 +92,7 @@ no use without the pepper and the seal key, which are not in it.`,
 			return err
 		}
 		client.http.Timeout = 0 // it takes as long as it takes; Ctrl-C ends it
-		answer, err := withProgress(cmd, client, func(ctx context.Context) (json.RawMessage, error) {
+		answer, err := withProgress(cmd, client, "/store/backup", backupProgress, func(ctx context.Context) (json.RawMessage, error) {
 			return client.call(ctx, http.MethodPost, "/store/backup", map[string]string{"file": file})
 		})
 		if err != nil {
@@ -114,8 +114,12 @@ type backupRow struct {
 // progressEvery is how often the progress of long work is shown.
 const progressEvery = time.Second
 
-// withProgress waits for work, and tells on stderr how far it is.
-func withProgress(cmd *cobra.Command, client *adminClient, work func(context.Context) (json.RawMessage, error)) (json.RawMessage, error) {
+// withProgress waits for work, and tells on stderr how far it is: what line makes
+// of the answer at path, "" for nothing.
+func withProgress(
+	cmd *cobra.Command, client *adminClient, path string, line func(json.RawMessage) string,
+	work func(context.Context) (json.RawMessage, error),
+) (json.RawMessage, error) {
 	var answer json.RawMessage
 	done := make(chan error, 1)
 	go func() {
@@ -130,15 +134,23 @@ func withProgress(cmd *cobra.Command, client *adminClient, work func(context.Con
 		case err := <-done:
 			return answer, err
 		case <-ticker.C:
-			now, err := client.call(cmd.Context(), http.MethodGet, "/store/backup", nil)
+			now, err := client.call(cmd.Context(), http.MethodGet, path, nil)
 			if err != nil {
 				continue // the work itself will tell
 			}
-			if b, err := decode[backupRow](now); err == nil && b.State == "running" {
-				cmd.PrintErrf("%s of at most %s\n", size(b.Bytes), size(b.StoreBytes))
+			if text := line(now); text != "" {
+				cmd.PrintErrln(text)
 			}
 		}
 	}
+}
+
+func backupProgress(answer json.RawMessage) string {
+	b, err := decode[backupRow](answer)
+	if err != nil || b.State != "running" {
+		return ""
+	}
+	return fmt.Sprintf("%s of at most %s", size(b.Bytes), size(b.StoreBytes))
 }
 
 func showBackup(w io.Writer, answer json.RawMessage) error {

@@ -69,6 +69,8 @@ func TestOperate(t *testing.T) {
 		out, _, _ := output(t, "__complete", "accounts", "disable", "--address", d.info.Admin, "")
 		contains(t, "completion", out, "alipay\n", "stripe\n")
 		d.post(t, "/v1/payments", "after", cardBody).want(t, 201, "requires_capture")
+		d.post(t, "/v1/payments/"+id+"/capture", "capture", `{}`).want(t, 200, "succeeded")
+		d.post(t, "/v1/refunds", "refund", `{"payment":"`+id+`","amount":300}`).want(t, 201, "succeeded")
 	})
 	for _, name := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(filepath.Join(dir, fileDatabase+name)); err != nil && name == "" {
@@ -88,11 +90,14 @@ func TestOperate(t *testing.T) {
 		if a := d.post(t, "/v1/payments", "c", cardBody); a.status != 503 {
 			t.Errorf("a new payment: %d %s, want 503", a.status, a.body)
 		}
-		d.post(t, "/v1/payments/"+id+"/capture", "capture", `{}`).want(t, 200, "succeeded")
-		contains(t, "unfreeze", d.ask(t, 0, "unfreeze"), "Warning: this store was restored", "New payments are taken")
+		if r := d.post(t, "/v1/refunds", "refund again", `{"payment":"`+id+`","amount":300}`); r.status == 201 {
+			t.Errorf("a refund of the restored store: %d %s, want a refusal", r.status, r.body)
+		}
+		contains(t, "reconcile", d.ask(t, 0, "reconcile"), id, "requires_capture → succeeded, captured 0 → 1999 EUR, refunded 0 → 300 EUR",
+			"The freeze of the restored store is lifted", "payments made after the backup are not in the store")
 		d.post(t, "/v1/payments", "c", cardBody).want(t, 201, "requires_capture")
 		if out := d.ask(t, 0, "accounts", "list", "--json"); !strings.Contains(out, `"frozen":false`) || !strings.Contains(out, `"restored_from":null`) {
-			t.Errorf("after unfreeze: %s", out)
+			t.Errorf("after reconcile: %s", out)
 		}
 	})
 }

@@ -72,6 +72,8 @@ var adminRoutes = []adminRoute{
 	{"GET /payments/freeze", "", showFreeze},
 	{"POST /payments/freeze", "freeze", freeze},
 	{"POST /payments/unfreeze", "unfreeze", unfreeze},
+	{"GET /payments/reconcile", "", showReconciliation},
+	{"POST /payments/reconcile", "reconcile", reconcilePayments},
 	{"GET /payments/store/backup", "", showBackup},
 	{"POST /payments/store/backup", "store.backup", backUpStore},
 	{"POST /payments/reload", "reload", reload},

@@ -13,10 +13,12 @@ import (
 	"github.com/purser-pay/purser/modules/store"
 )
 
-// restoredSetting is when the backup was made from which this store comes; ""
-// for a store that is nobody's copy. A backup bears it from its making, so that
-// nothing has to notice a restoration.
-const restoredSetting = "gateway.restored"
+// A store bears in [engine.SettingRestored] when the backup was made from which
+// it comes; "" for a store that is nobody's copy. A backup bears it from its
+// making, so that nothing has to notice a restoration.
+
+// frozenByBackup is who froze a store that was restored.
+const frozenByBackup = "backup"
 
 // frost is what the store keeps of a freeze, in [engine.SettingFrozen].
 type frost struct {
@@ -55,7 +57,7 @@ func readFreeze(r store.Reader) (freezeState, error) {
 			s.Since = &f.Since
 		}
 	}
-	restored, err := setting(r, restoredSetting)
+	restored, err := setting(r, engine.SettingRestored)
 	if err != nil {
 		return s, err
 	}
@@ -141,7 +143,7 @@ func unfreeze(c call) error {
 		if was, err = readFreeze(tx); err != nil {
 			return err
 		}
-		for _, name := range []string{engine.SettingFrozen, restoredSetting} {
+		for _, name := range []string{engine.SettingFrozen, engine.SettingRestored} {
 			if err := tx.PutSetting(name, ""); err != nil {
 				return err
 			}

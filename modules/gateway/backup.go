@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/store"
 	"github.com/purser-pay/purser/modules/store/sqlite"
 )
@@ -138,10 +139,10 @@ func markCopy(ctx context.Context, file string, at time.Time) error {
 	}
 	err = s.Update(ctx, func(tx store.Tx) error {
 		at := at.UTC()
-		if err := tx.PutSetting(restoredSetting, at.Format(time.RFC3339Nano)); err != nil {
+		if err := tx.PutSetting(engine.SettingRestored, at.Format(time.RFC3339Nano)); err != nil {
 			return err
 		}
-		return putFrost(tx, frost{Since: at, By: "backup", Reason: "restored from a backup of " + at.Format(time.RFC3339)})
+		return putFrost(tx, frost{Since: at, By: frozenByBackup, Reason: "restored from a backup of " + at.Format(time.RFC3339)})
 	})
 	if err = errors.Join(err, s.Close()); err != nil {
 		return fmt.Errorf("mark the copy: %w", err)

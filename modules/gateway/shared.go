@@ -29,6 +29,8 @@ type ground struct {
 	sweep func(ctx context.Context, now time.Time, limit int) (int, error)
 	// copier makes backups.
 	copier *copier
+	// reconciler compares payments with their PSPs.
+	reconciler *reconciler
 	// started is the log of the configuration that started last. It need not be
 	// the one that runs: a reload may fail after that.
 	started atomic.Pointer[slog.Logger]
@@ -57,9 +59,10 @@ func openGround(ctx context.Context, path string, log *slog.Logger) (*ground, er
 			return nil, err
 		}
 		g := &ground{
-			sweep:  s.Sweep,
-			copier: &copier{store: path, copy: s.Backup, now: time.Now},
-			ids:    &payment.IDs{Now: time.Now, Random: rand.Reader},
+			sweep:      s.Sweep,
+			copier:     &copier{store: path, copy: s.Backup, now: time.Now},
+			reconciler: &reconciler{now: time.Now},
+			ids:        &payment.IDs{Now: time.Now, Random: rand.Reader},
 		}
 		g.store = toldStore{s, counters, g.log}
 		return g, nil

@@ -40,7 +40,7 @@ var remedies = map[Code]string{
 	CodeRateLimited:          "Wait for `Retry-After`, then repeat. Rate limits are not built yet, and nothing answers with this code so far.",
 	CodeInternal:             "Repeat with the same Idempotency-Key: what was done is found again. Give the operator the `request_id`.",
 	CodeStoreUnavailable:     "Repeat with the same Idempotency-Key after `Retry-After`.",
-	CodeFrozen:               "An operator has stopped new payments. Refunds and reading go on.",
+	CodeFrozen:               "An operator has stopped new payments; refunds and reading go on. Or the gateway was restored from a backup, and new payments and refunds wait until it has been reconciled.",
 }
 
 const errorsHead = `# Errors
