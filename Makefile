@@ -37,10 +37,10 @@ run: ## run the gateway for development; ARGS="--listen 127.0.0.1:9443"
 	$(GO) run ./cmd/purser dev $(ARGS)
 
 .PHONY: test
-test: ## run every test, the core once more under the race detector, and the crash test whole
+test: ## run every test, the core once more under the race detector, the README's walk and the crash test whole
 	$(GO) test $(most)
 	$(GO) test -race -short $(core)
-	$(GO) test -count=1 -v ./test/crash/...
+	$(GO) test -count=1 -v ./test/walk/... ./test/crash/...
 
 .PHONY: test-short
 test-short: ## run the core's tests without the long ones, for use between edits
