@@ -60,6 +60,7 @@ var plan = []row{
 	// The ground: nouns without a dependency.
 	{"payment", room{}},
 	{"seal", room{}},
+	{"webhook", room{}},
 	// The contracts.
 	{"access", room{rooms: []string{"payment"}}},
 	{"connector", room{rooms: []string{"payment"}}},
