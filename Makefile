@@ -71,9 +71,15 @@ fuzz: ## run every fuzz target for FUZZTIME each (10s)
 bench: ## measure a gateway on this machine; BENCH holds the program's own flags
 	$(GO) run ./bench $(BENCH)
 
+# A module of its own, as a connector author outside the tree has it.
+.PHONY: examples
+examples: ## build the example of a third party's connector, and pay with it
+	cd examples/connector-acme && $(GO) vet ./... && $(GO) test -count=1 ./...
+
 .PHONY: lint
 lint: $(GOLANGCI) ## look for what is wrong, in the wrong room, or jars
 	$(GOLANGCI) run
+	cd examples/connector-acme && $(CURDIR)/$(GOLANGCI) run
 
 .PHONY: fmt
 fmt: $(GOLANGCI) ## format the code and group the imports
