@@ -25,6 +25,7 @@ const (
 	cmpLib  = "github.com/google/go-cmp"
 	jsonLib = "github.com/go-json-experiment/json"
 	sqlite  = "github.com/ncruces/go-sqlite3"
+	pgx     = "github.com/jackc/pgx/v5"
 	goose   = "github.com/pressly/goose/v3"
 	httpsfv = "github.com/dunglas/httpsfv"
 	metrics = "github.com/prometheus/client_golang"
@@ -72,6 +73,7 @@ var plan = []row{
 	{"connectors/*/*sim", room{rooms: []string{"payment", "simulator/books"}, libs: []string{jsonLib}}},
 	{"connectors/*", room{rooms: []string{"connector", "payment"}, libs: []string{jsonLib}, pure: true}},
 	{"store/sqlite", room{rooms: []string{"access", "payment", "store"}, libs: []string{sqlite, goose, jsonLib, xSys}}},
+	{"store/postgres", room{rooms: []string{"access", "payment", "store"}, libs: []string{pgx, goose, jsonLib}, dials: true}},
 	{"transport", room{rooms: []string{"connector", "payment"}, dials: true}},
 	{"routing", room{rooms: []string{"payment"}}},
 	{"engine", room{rooms: []string{"connector", "payment", "store"}}},
