@@ -155,7 +155,7 @@ func TestDirectory(t *testing.T) {
 	d := access.NewDirectory(pepper, func(context.Context) ([]access.Merchant, []access.Key, error) {
 		return []access.Merchant{shop}, []access.Key{plain, brief, gone, orphan, crossed}, failing
 	}, func() time.Time { return now })
-	if _, err := d.Authenticate(plainText); !errors.Is(err, access.ErrNotLoaded) {
+	if _, err := d.Authenticate(t.Context(), plainText); !errors.Is(err, access.ErrNotLoaded) {
 		t.Fatalf("before Refresh: %v, want ErrNotLoaded", err)
 	}
 	if err := d.Refresh(t.Context()); err != nil {
@@ -181,7 +181,7 @@ func TestDirectory(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			now = start.Add(tt.after)
-			got, err := d.Authenticate(tt.text)
+			got, err := d.Authenticate(t.Context(), tt.text)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("Authenticate (-want +got):\n%s", diff)
 			}
@@ -199,7 +199,7 @@ func TestDirectory(t *testing.T) {
 	if err := d.Refresh(t.Context()); !errors.Is(err, failing) {
 		t.Errorf("Refresh = %v, want %v", err, failing)
 	}
-	if _, err := d.Authenticate(plainText); err != nil {
+	if _, err := d.Authenticate(t.Context(), plainText); err != nil {
 		t.Errorf("after a failed Refresh the old snapshot is gone: %v", err)
 	}
 	other := access.NewDirectory(bytes.Repeat([]byte{8}, 32), func(context.Context) ([]access.Merchant, []access.Key, error) {
@@ -208,7 +208,7 @@ func TestDirectory(t *testing.T) {
 	if err := other.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.Authenticate(plainText); !errors.Is(err, access.ErrUnauthenticated) {
+	if _, err := other.Authenticate(t.Context(), plainText); !errors.Is(err, access.ErrUnauthenticated) {
 		t.Errorf("under another pepper: %v, want ErrUnauthenticated", err)
 	}
 	if got, ok := d.Merchant(shop.ID); !ok || got.Name != "Shop" {
@@ -323,8 +323,58 @@ func BenchmarkAuthenticate(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := d.Authenticate(text); err != nil {
+		if _, err := d.Authenticate(b.Context(), text); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// While a node may have missed a change, the store is asked about each key, and
+// nobody is let in where it cannot be.
+func TestDistrust(t *testing.T) {
+	now := start
+	is := issuer(&now)
+	merchant, err := is.CreateMerchant("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, text, err := is.CreateKey(access.KeyRequest{Merchant: merchant.ID, Mode: payment.Test})
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked := old
+	revoked.RevokedAt = now
+	for _, tt := range []struct {
+		name    string
+		current bool
+		m       access.Merchant
+		k       access.Key
+		lookup  error
+		want    error
+	}{
+		{"current: the snapshot is believed", true, merchant, revoked, nil, nil},
+		{"revoked elsewhere", false, merchant, revoked, nil, access.ErrUnauthenticated},
+		{"still good", false, merchant, old, nil, nil},
+		{"gone", false, access.Merchant{}, access.Key{}, nil, access.ErrUnauthenticated},
+		{"its merchant is gone", false, access.Merchant{}, old, nil, access.ErrUnauthenticated},
+		{"the store is away", false, merchant, old, errors.New("away"), access.ErrNotLoaded},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := access.NewDirectory(pepper, func(context.Context) ([]access.Merchant, []access.Key, error) {
+				return []access.Merchant{merchant}, []access.Key{old}, nil
+			}, func() time.Time { return now })
+			d.Distrust(func() bool { return tt.current }, func(_ context.Context, id string) (access.Merchant, access.Key, error) {
+				if id != old.ID {
+					t.Errorf("looked up %q, want %q", id, old.ID)
+				}
+				return tt.m, tt.k, tt.lookup
+			})
+			if err := d.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Authenticate(t.Context(), text); !errors.Is(err, tt.want) {
+				t.Errorf("got error %v, want %v", err, tt.want)
+			}
+		})
 	}
 }

@@ -15,14 +15,16 @@ var (
 	// ErrUnauthenticated refuses a credential. The text of what wraps it says
 	// why, for logs; callers hear one and the same answer.
 	ErrUnauthenticated = errors.New("unauthenticated")
-	// ErrNotLoaded tells that the directory has never been read, so that nobody
-	// can be let in.
+	// ErrNotLoaded tells that the directory has never been read, or may be out of
+	// date and the store cannot be asked, so that nobody can be let in.
 	ErrNotLoaded = errors.New("the directory of keys is not loaded")
 )
 
 // Directory answers who a key belongs to without a look-up in the store: it
 // holds a snapshot of all merchants and keys, which [Directory.Refresh]
-// replaces as a whole. Safe for concurrent use; Authenticate takes no lock.
+// replaces as a whole. Where others write to the store as well and this node has
+// lost touch with them, each key is looked up; see [Directory.Distrust]. Safe for
+// concurrent use; Authenticate takes no lock.
 type Directory struct {
 	pepper   []byte
 	load     func(context.Context) ([]Merchant, []Key, error)
@@ -30,6 +32,38 @@ type Directory struct {
 	dummy    [sha256.Size]byte // what an unknown key's hash is compared with
 	refresh  sync.Mutex        // an older reading must not overwrite a newer one
 	snapshot atomic.Pointer[snapshot]
+
+	current func() bool // the snapshot may be believed; nil = always
+	lookup  Lookup
+}
+
+// Lookup reads one key and the merchant that it belongs to from the store. An
+// unknown key, or one without a merchant, yields zero values and no error.
+type Lookup func(ctx context.Context, key string) (Merchant, Key, error)
+
+// Distrust makes the directory look up each key in the store while current
+// answers false, as it should where a key may have been revoked elsewhere without
+// our hearing of it. It is called before the directory is used, if at all.
+func (d *Directory) Distrust(current func() bool, lookup Lookup) {
+	d.current, d.lookup = current, lookup
+}
+
+// find returns the key of an ID, and whether there is one and its merchant.
+func (d *Directory) find(ctx context.Context, id string) (k Key, known, employed bool, err error) {
+	s := d.snapshot.Load()
+	if s == nil {
+		return k, false, false, ErrNotLoaded
+	}
+	if d.current == nil || d.current() {
+		k, known = s.keys[id]
+		_, employed = s.merchants[k.Merchant]
+		return k, known, employed, nil
+	}
+	m, k, err := d.lookup(ctx, id)
+	if err != nil {
+		return k, false, false, fmt.Errorf("%w: %w", ErrNotLoaded, err)
+	}
+	return k, k.ID == id, m.ID != "" && m.ID == k.Merchant, nil
 }
 
 type snapshot struct {
@@ -75,23 +109,24 @@ func (d *Directory) Refresh(ctx context.Context) error {
 // the first Refresh. An unknown ID and a wrong secret take the same path, so
 // that the time taken does not tell which IDs exist. No error holds any part of
 // the secret.
-func (d *Directory) Authenticate(text string) (Principal, error) {
-	s := d.snapshot.Load()
-	if s == nil {
+func (d *Directory) Authenticate(ctx context.Context, text string) (Principal, error) {
+	if d.snapshot.Load() == nil {
 		return Principal{}, ErrNotLoaded
 	}
 	parsed, err := ParseKey(text)
 	if err != nil {
 		return Principal{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
 	}
-	key, known := s.keys[parsed.ID]
+	key, known, employed, err := d.find(ctx, parsed.ID)
+	if err != nil {
+		return Principal{}, err
+	}
 	want := key.Hash
 	if !known {
 		want = d.dummy
 	}
 	got := parsed.Hash(d.pepper)
 	same := hmac.Equal(got[:], want[:])
-	_, employed := s.merchants[key.Merchant]
 	now := d.now()
 	switch {
 	case !same || !known || key.Mode != parsed.Mode:

@@ -35,7 +35,7 @@ type Engine interface {
 // the real one.
 type Directory interface {
 	// Authenticate tells whose key a text is.
-	Authenticate(text string) (access.Principal, error)
+	Authenticate(ctx context.Context, text string) (access.Principal, error)
 	Merchant(id string) (access.Merchant, bool)
 }
 

@@ -28,7 +28,7 @@ func (a *API) authenticate(rq *request) error {
 	if err != nil {
 		return err
 	}
-	rq.principal, err = a.cfg.Directory.Authenticate(text)
+	rq.principal, err = a.cfg.Directory.Authenticate(rq.http.Context(), text)
 	switch {
 	case errors.Is(err, access.ErrNotLoaded):
 		return &payment.Error{Code: payment.CodeStoreUnavailable, Detail: storeDetail, Err: err}
