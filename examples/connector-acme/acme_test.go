@@ -6,11 +6,11 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/connector/connectortest"
 	"github.com/purser-pay/purser/modules/payment"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"example.com/purser-acme/acmesim"
 )

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+
 	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/payment"
 )

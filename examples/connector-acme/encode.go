@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/go-json-experiment/json"
+
 	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/payment"
 )

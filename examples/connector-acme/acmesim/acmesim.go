@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+
 	"github.com/purser-pay/purser/modules/simulator/books"
 )
 
