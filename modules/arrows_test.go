@@ -78,11 +78,11 @@ var plan = []row{
 	{"routing", room{rooms: []string{"payment"}}},
 	{"engine", room{rooms: []string{"connector", "payment", "store"}}},
 	// The doors: plain HTTP handlers, which do not know Caddy.
-	{"api", room{rooms: []string{"access", "engine", "payment", "store"}, libs: []string{jsonLib, httpsfv}}},
+	{"api", room{rooms: []string{"access", "engine", "payment", "seal", "store", "webhook"}, libs: []string{jsonLib, httpsfv}}},
 	{"inbox", room{rooms: []string{"connector", "engine", "payment", "store"}, libs: []string{jsonLib}}},
 	// The waist, and what stands on it.
 	{"gateway", room{
-		rooms: []string{"access", "connector", "engine", "payment", "routing", "store", "store/sqlite", "transport"},
+		rooms: []string{"access", "connector", "engine", "payment", "routing", "seal", "store", "store/sqlite", "transport", "webhook"},
 		libs:  []string{jsonLib, metrics, otel}, face: true,
 	}},
 	{"edge", room{rooms: []string{"access", "api", "connector", "gateway", "inbox"}, face: true}},

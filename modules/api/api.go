@@ -6,6 +6,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -16,7 +17,9 @@ import (
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/seal"
 	"github.com/purser-pay/purser/modules/store"
+	"github.com/purser-pay/purser/modules/webhook"
 )
 
 // Engine is what the door needs of package engine.
@@ -39,14 +42,22 @@ type Directory interface {
 	Merchant(id string) (access.Merchant, bool)
 }
 
-// Config is what the door stands on. All fields are required but Origin and
-// Version.
+// Config is what the door stands on. All fields are required but Tester, Targets,
+// Random, Origin and Version.
 type Config struct {
 	Engine    Engine
 	Directory Directory
 	Store     store.Store // for lists and events; the engine reads the rest
 	// Pepper keys the fingerprints of requests.
 	Pepper []byte
+	// Box seals the secrets of webhook endpoints, and answers that hold one.
+	Box *seal.Box
+	// Targets says where webhooks may go; zero = https at public addresses.
+	Targets webhook.Targets
+	// Tester tries webhook endpoints; nil refuses to.
+	Tester Tester
+	// Random makes secrets; nil is crypto/rand.
+	Random io.Reader
 	IDs    *payment.IDs
 	Now    func() time.Time
 	Log    *slog.Logger
@@ -85,6 +96,9 @@ type request struct {
 	// principal is set once the caller is known.
 	principal access.Principal
 }
+
+// now is when the request began, as records keep it.
+func (rq *request) now() time.Time { return rq.start.UTC().Truncate(time.Millisecond) }
 
 func (rq *request) scope() engine.Scope {
 	return engine.Scope{Merchant: rq.principal.Merchant, Mode: rq.principal.Mode}

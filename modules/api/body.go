@@ -195,6 +195,8 @@ func wanted(t reflect.Type) string {
 		return "a string"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
+	case t.Kind() == reflect.Slice:
+		return "a list"
 	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
 		return "an integer, written without fraction and exponent"
 	default:

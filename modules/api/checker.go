@@ -69,7 +69,7 @@ func (c *checker) text(param, s string, n int) string {
 }
 
 // prose takes text of at most n characters in which lines may break.
-func (c *checker) prose(param, s string, n int) string {
+func (c *checker) prose(param, s string, n int) string { //nolint:unparam // two fields have the same bound by chance
 	if s != "" && (tooLong(s, n) || strings.ContainsFunc(s, unprintable)) {
 		c.fail(param, "The field has at most %d characters, and no control character but tab and line break.", n)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -19,8 +20,10 @@ import (
 	"github.com/purser-pay/purser/modules/api"
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/seal"
 	"github.com/purser-pay/purser/modules/store"
 	"github.com/purser-pay/purser/modules/store/sqlite"
+	"github.com/purser-pay/purser/modules/webhook"
 )
 
 var (
@@ -101,6 +104,29 @@ func (f *fakeEngine) Patch(_ context.Context, s engine.Scope, id string, in engi
 	return f.object, err
 }
 
+// fakeTester says that every endpoint answers 204, and writes nothing.
+type fakeTester struct {
+	mu    sync.Mutex
+	tried []string
+	// during runs while a test is under way.
+	during func()
+	err    error
+}
+
+func (f *fakeTester) Test(_ context.Context, e payment.Endpoint) (payment.Delivery, error) {
+	f.mu.Lock()
+	f.tried = append(f.tried, e.ID)
+	during := f.during
+	f.mu.Unlock()
+	if during != nil {
+		during()
+	}
+	return payment.Delivery{
+		ID: "whd_00000000000000000000000000", Merchant: e.Merchant, Mode: e.Mode, Endpoint: e.ID, Type: "webhook.test", Try: 1,
+		Delivered: true, Status: 204, CreatedAt: start, Took: 12 * time.Millisecond,
+	}, f.err
+}
+
 // door is an API with everything around it.
 type door struct {
 	t      testing.TB
@@ -111,6 +137,7 @@ type door struct {
 	log    *bytes.Buffer
 	now    time.Time
 	shop   access.Merchant
+	tester *fakeTester
 	// keys are the texts of API keys, by what they are for.
 	keys map[string]string
 	ids  map[string]access.Key
@@ -159,7 +186,7 @@ func newDoorWithStore(t testing.TB) *door {
 func newDoorOn(t testing.TB, s store.Store) *door {
 	t.Helper()
 	d := &door{
-		t: t, store: s, log: &bytes.Buffer{}, now: start, keys: map[string]string{}, ids: map[string]access.Key{},
+		t: t, store: s, tester: &fakeTester{}, log: &bytes.Buffer{}, now: start, keys: map[string]string{}, ids: map[string]access.Key{},
 		engine: &fakeEngine{
 			answer: engine.Answer{Status: 201, ContentType: "application/json", Body: []byte(`{"id":"x"}`), PSP: 1500 * time.Microsecond},
 			object: payment.Payment{ID: aPayment, Mode: payment.Test, Refunds: []payment.Refund{{ID: aRefund, Amount: 5}}},
@@ -189,6 +216,7 @@ func newDoorOn(t testing.TB, s store.Store) *door {
 	other := merchant("Other")
 	key("test", access.KeyRequest{Merchant: d.shop.ID, Mode: payment.Test})
 	key("live", access.KeyRequest{Merchant: d.shop.ID, Mode: payment.Live})
+	key("hooks", access.KeyRequest{Merchant: d.shop.ID, Mode: payment.Test, Scopes: []access.Scope{access.WebhooksRead}})
 	key("read", access.KeyRequest{Merchant: d.shop.ID, Mode: payment.Test, Scopes: []access.Scope{access.PaymentsRead}})
 	key("other", access.KeyRequest{Merchant: other.ID, Mode: payment.Test})
 	key("brief", access.KeyRequest{Merchant: d.shop.ID, Mode: payment.Test, ExpiresAt: start.Add(time.Minute)})
@@ -198,7 +226,12 @@ func newDoorOn(t testing.TB, s store.Store) *door {
 	if err := directory.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	box, err := seal.New(nil, bytes.Repeat([]byte{9}, seal.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
 	d.cfg = api.Config{
+		Box: box, Tester: d.tester, Targets: webhook.Targets{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Engine: d.engine, Directory: directory, Store: s, Pepper: pepper, IDs: ids, Now: clock,
 		Log: slog.New(slog.NewJSONHandler(d.log, nil)), Version: "1.2.3",
 	}

@@ -93,32 +93,41 @@ func cutMember(body []byte, start, end int) []byte {
 	return slices.Delete(body, start, end)
 }
 
+// take reads a request that has a body and no query: the body into a T, of which
+// check makes an input. late is what is wrong with it by the passing of time
+// alone.
+func take[T, In any](rq *request, optional bool, check func(*checker, *T) In) (in In, sc scanned, late *payment.Error, err error) {
+	if _, err := rq.query(); err != nil {
+		return in, sc, nil, err
+	}
+	var body T
+	if sc, err = rq.decode(&body, optional); err != nil {
+		return in, sc, nil, err
+	}
+	c := &checker{mode: rq.principal.Mode, now: rq.start}
+	if in = check(c, &body); c.err != nil {
+		return in, sc, nil, c.err
+	}
+	return in, sc, c.late, nil
+}
+
 // keyed serves a call that bears an Idempotency-Key: it reads the body into a
 // T, lets check make an input of it, and hands that to the engine.
 func keyed[T, In any](
 	a *API, rq *request, optional bool,
 	check func(*checker, *T) In, call func(context.Context, engine.Claim, In) (engine.Answer, error),
 ) (response, error) {
-	if _, err := rq.query(); err != nil {
-		return response{}, err
-	}
-	var body T
-	sc, err := rq.decode(&body, optional)
+	in, sc, late, err := take(rq, optional, check)
 	if err != nil {
 		return response{}, err
-	}
-	c := &checker{mode: rq.principal.Mode, now: rq.start}
-	in := check(c, &body)
-	if c.err != nil {
-		return response{}, c.err
 	}
 	claim, err := a.claim(rq, sc)
 	if err != nil {
 		return response{}, err
 	}
-	if c.late != nil {
+	if late != nil {
 		if held, err := a.held(rq, claim); err != nil || !held {
-			return response{}, cmp.Or[error](err, c.late)
+			return response{}, cmp.Or[error](err, late)
 		}
 	}
 	answer, err := call(rq.http.Context(), claim, in)

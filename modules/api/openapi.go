@@ -45,7 +45,9 @@ func describe(version string) *document {
 	describeInbound(&doc.Paths)
 	doc.Components = components{
 		Schemas: describeSchemas(), Headers: describeHeaders(), Examples: describeProblems(),
-		Parameters: members[*parameter]{{"IdempotencyKey", idempotencyParameter()}},
+		Parameters: members[*parameter]{
+			{"IdempotencyKey", idempotencyParameter(true)}, {"OptionalIdempotencyKey", idempotencyParameter(false)},
+		},
 		SecuritySchemes: members[securityScheme]{
 			{"bearer", securityScheme{Type: "http", Scheme: "bearer", BearerFormat: "API key", Description: "`Authorization: Bearer pur_test_…`. An API key never goes into a URL."}},
 			{"basic", securityScheme{Type: "http", Scheme: "basic", Description: "The API key is the user name, and the password is empty."}},
@@ -88,6 +90,9 @@ func (c call) operation(ep endpoint) *operation {
 	if c.keyed {
 		op.Parameters = append([]*parameter{{Ref: "#/components/parameters/IdempotencyKey"}}, op.Parameters...)
 	}
+	if c.welcome {
+		op.Parameters = append([]*parameter{{Ref: "#/components/parameters/OptionalIdempotencyKey"}}, op.Parameters...)
+	}
 	if c.body != "" {
 		op.RequestBody = &requestBody{
 			Required: !c.optional,
@@ -102,7 +107,7 @@ func (c call) operation(ep endpoint) *operation {
 // answer is what a call says when all is well.
 func (c call) answer() *answer {
 	a := &answer{Description: c.says, Headers: headers("Request-Id", "Server-Timing", "Cache-Control")}
-	if c.keyed {
+	if c.keyed || c.welcome {
 		a.Headers = append(a.Headers, headers("Idempotent-Replayed")...)
 	}
 	media := mediaType{Schema: c.returns}
@@ -128,7 +133,10 @@ func (c call) problems(ep endpoint) []payment.Code {
 		codes = append(codes, payment.CodeInvalidJSON, payment.CodeBodyTooLarge, payment.CodeUnsupportedMediaType)
 	}
 	if c.keyed {
-		codes = append(codes, payment.CodeKeyRequired, payment.CodeKeyInvalid, payment.CodeKeyInUse, payment.CodeKeyReused)
+		codes = append(codes, payment.CodeKeyRequired)
+	}
+	if c.keyed || c.welcome {
+		codes = append(codes, payment.CodeKeyInvalid, payment.CodeKeyInUse, payment.CodeKeyReused)
 	}
 	return codes
 }
@@ -265,6 +273,7 @@ type pathItem struct {
 	Get        *operation   `json:"get,omitzero"`
 	Post       *operation   `json:"post,omitzero"`
 	Patch      *operation   `json:"patch,omitzero"`
+	Delete     *operation   `json:"delete,omitzero"`
 }
 
 // set puts an operation at its method.
@@ -276,6 +285,8 @@ func (p *pathItem) set(method string, op *operation) {
 		p.Post = op
 	case "PATCH":
 		p.Patch = op
+	case "DELETE":
+		p.Delete = op
 	default:
 		panic("api: no place for " + method + " in the OpenAPI document")
 	}
@@ -283,7 +294,7 @@ func (p *pathItem) set(method string, op *operation) {
 
 // operations are those that are there, by method.
 func (p *pathItem) operations() members[*operation] {
-	all := members[*operation]{{"GET", p.Get}, {"POST", p.Post}, {"PATCH", p.Patch}}
+	all := members[*operation]{{"DELETE", p.Delete}, {"GET", p.Get}, {"PATCH", p.Patch}, {"POST", p.Post}}
 	return slices.DeleteFunc(all, func(m member[*operation]) bool { return m.value == nil })
 }
 
@@ -371,10 +382,10 @@ func describeHeaders() members[*parameter] {
 	return out
 }
 
-func idempotencyParameter() *parameter {
+func idempotencyParameter(required bool) *parameter {
 	return &parameter{
-		Name: idempotencyKey, In: "header", Required: true,
-		Description: "A value of your own choice, new for each operation and the same in each repeat of it: then there is one charge and one answer, " +
+		Name: idempotencyKey, In: "header", Required: required,
+		Description: "A value of your own choice, new for each operation and the same in each repeat of it: then it is done once and has one answer, " +
 			"for 30 days. Bare, or as a quoted string of a structured field: both name the same key.",
 		Schema:  text("").long(1, maxIdempotencyKey).like(`^[!-~]+$`),
 		Example: "order-1042",

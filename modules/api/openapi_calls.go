@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,6 +16,7 @@ type call struct {
 	id, tag, summary, text string
 	query                  []*parameter
 	keyed                  bool // an Idempotency-Key is required
+	welcome                bool // an Idempotency-Key is welcome
 	body                   string
 	optional               bool // the body may be absent
 	examples               members[example]
@@ -38,6 +40,7 @@ var tags = []tag{
 	{"payments", "Take money: create, confirm, capture, cancel."},
 	{"refunds", "Give money back."},
 	{"events", "What happened."},
+	{"webhooks", "Be told what happened."},
 	{"account", "Who am I?"},
 	{"service", "For probes and readers; no key is asked for."},
 	{"inbound", "For PSPs and payers, not for merchants."},
@@ -45,7 +48,7 @@ var tags = []tag{
 
 // describeCalls has a row for every endpoint of [routes], by method and path.
 func describeCalls() map[string]call {
-	return map[string]call{
+	calls := map[string]call{
 		"POST /v1/payments":              createCall(),
 		"GET /v1/payments":               listCall("payments", "listPayments", "List payments", "PaymentList", samplePayment(), paymentFilters()),
 		"GET /v1/payments/{id}":          getCall("payments", "getPayment", "Read a payment", "Payment", samplePayment(), syncParameter()),
@@ -77,6 +80,8 @@ func describeCalls() map[string]call {
 			contentType: contentHTML, returns: text(""),
 		},
 	}
+	maps.Copy(calls, describeWebhookCalls())
+	return calls
 }
 
 func createCall() call {

@@ -19,6 +19,7 @@ var sampleIDs = func() map[string]string {
 	for _, prefix := range []string{
 		payment.PrefixPayment, payment.PrefixRefund, payment.PrefixAttempt, payment.PrefixEvent,
 		payment.PrefixKey, payment.PrefixMerchant, payment.PrefixRequest,
+		payment.PrefixEndpoint, payment.PrefixDelivery,
 	} {
 		m[prefix] = prefix + "_01m2k8x4vqf7yb9c3n5t6r0h1w"
 	}

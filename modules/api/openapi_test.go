@@ -37,7 +37,7 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 	ids := map[string]bool{}
 	for _, path := range describe("").Paths {
 		for _, op := range path.value.operations() {
-			got[path.name] = append(got[path.name], op.name)
+			got[path.name] = append(got[path.name], op.name) // sorted, as the document has them
 			if id := op.value.OperationID; id == "" || op.value.Summary == "" || ids[id] {
 				t.Errorf("%s %s: operationId %q and summary %q; both are needed, the first once", op.name, path.name, id, op.value.Summary)
 			} else {
@@ -137,7 +137,8 @@ func TestBodiesAreDescribed(t *testing.T) {
 	named := map[string]any{
 		"CreatePayment": createBody{}, "ConfirmPayment": confirmBody{}, "CapturePayment": captureBody{}, "CancelPayment": cancelBody{},
 		"UpdatePayment": patchBody{}, "CreateRefund": refundBody{}, "CustomerRequest": payment.Customer{}, "Address": payment.Address{},
-		"Browser": payment.Browser{},
+		"Browser": payment.Browser{}, "CreateWebhookEndpoint": endpointBody{}, "UpdateWebhookEndpoint": endpointPatchBody{},
+		"RotateWebhookEndpoint": rotateBody{}, "TestWebhookEndpoint": testBody{}, "ResendEvent": resendBody{},
 	}
 	for name, v := range named {
 		check(name, doc.Components.Schemas.find(name), v)
@@ -215,6 +216,10 @@ func TestAnswersAreDescribed(t *testing.T) {
 		{"Refund", written(bare.RefundObject(&payment.Refund{})), false},
 		{"Event", sampleEvent(), true},
 		{"Account", sampleAccount(), true},
+		{"WebhookEndpoint", sampleEndpoint(), true},
+		{"NewWebhookEndpoint", sampleNewEndpoint(), true},
+		{"WebhookDelivery", sampleDelivery(), true},
+		{"WebhookDelivery", written(deliveryObject(&payment.Delivery{})), true},
 		{"Problem", []byte(`{"type":"t","title":"t","status":400,"detail":"d","code":"c","param":"p","request_id":"r","retryable":true}`), true},
 		{"Health", []byte(`{"status":"ok","version":"1"}`), true},
 		{"PaymentList", []byte(`{"object":"list","data":[],"has_more":true,"next_cursor":"c"}`), true},
@@ -282,7 +287,7 @@ func TestVocabularyIsWhole(t *testing.T) {
 		"AttemptStatus": texts(attemptStatuses), "Kind": append(texts(attemptKinds), string(payment.KindSync)), // sync is never an attempt
 		"Origin": texts(origins), "Advice": texts(advices), "Mode": texts(modes), "CaptureMethod": texts(captures),
 		"ActionType": texts(actionTypes), "EventType": texts(eventTypes), "Status": texts(payment.Statuses), "Outcome": texts(outcomes),
-		"RefundStatus": texts(refundStatuses), "Flow": texts(flows), "Channel": texts(payment.Channels),
+		"EndpointStatus": texts(payment.EndpointStatuses), "RefundStatus": texts(refundStatuses), "Flow": texts(flows), "Channel": texts(payment.Channels),
 	}
 	packages, err := parser.ParseDir(token.NewFileSet(), "../payment", nil, 0) //nolint:staticcheck // one package, no build tags
 	if err != nil {
@@ -324,9 +329,12 @@ func texts[T ~string](list []T) []string {
 
 // TestExamplesAreGood reads each example of a request as its endpoint would.
 func TestExamplesAreGood(t *testing.T) {
+	bare := &API{}
 	readers := map[string]func(*checker, *request) error{
 		"CreatePayment": reader((*checker).create), "ConfirmPayment": reader((*checker).confirm), "CapturePayment": reader((*checker).capture),
 		"CancelPayment": reader((*checker).cancel), "UpdatePayment": reader((*checker).patch), "CreateRefund": reader((*checker).refund),
+		"CreateWebhookEndpoint": reader(bare.takeEndpoint), "UpdateWebhookEndpoint": reader(bare.takeEndpointPatch),
+		"RotateWebhookEndpoint": reader((*checker).rotate), "ResendEvent": reader((*checker).resend),
 	}
 	for _, c := range describeCalls() {
 		for _, e := range c.examples {
@@ -351,10 +359,14 @@ func reader[T, In any](check func(*checker, *T) In) func(*checker, *request) err
 			return err
 		}
 		check(c, &body)
-		if c.err != nil {
+		switch {
+		case c.err != nil:
 			return c.err
+		case c.late != nil:
+			return c.late
+		default:
+			return nil
 		}
-		return nil
 	}
 }
 

@@ -63,6 +63,27 @@ var routes = compile([]route{
 	{pattern: "/v1/events/{id}", prefix: payment.PrefixEvent, endpoints: []endpoint{
 		{method: "GET", scope: access.EventsRead, serve: (*API).getEvent},
 	}},
+	{pattern: "/v1/events/{id}/resend", prefix: payment.PrefixEvent, endpoints: []endpoint{
+		{method: "POST", scope: access.WebhooksWrite, body: true, serve: (*API).resendEvent},
+	}},
+	{pattern: "/v1/webhook_endpoints", endpoints: []endpoint{
+		{method: "POST", scope: access.WebhooksWrite, body: true, serve: (*API).createEndpoint},
+		{method: "GET", scope: access.WebhooksRead, serve: (*API).listEndpoints},
+	}},
+	{pattern: "/v1/webhook_endpoints/{id}", prefix: payment.PrefixEndpoint, endpoints: []endpoint{
+		{method: "GET", scope: access.WebhooksRead, serve: (*API).getEndpoint},
+		{method: "PATCH", scope: access.WebhooksWrite, body: true, serve: (*API).patchEndpoint},
+		{method: "DELETE", scope: access.WebhooksWrite, serve: (*API).deleteEndpoint},
+	}},
+	{pattern: "/v1/webhook_endpoints/{id}/rotate", prefix: payment.PrefixEndpoint, endpoints: []endpoint{
+		{method: "POST", scope: access.WebhooksWrite, body: true, serve: (*API).rotateEndpoint},
+	}},
+	{pattern: "/v1/webhook_endpoints/{id}/test", prefix: payment.PrefixEndpoint, endpoints: []endpoint{
+		{method: "POST", scope: access.WebhooksWrite, body: true, serve: (*API).testEndpoint},
+	}},
+	{pattern: "/v1/webhook_endpoints/{id}/deliveries", prefix: payment.PrefixEndpoint, endpoints: []endpoint{
+		{method: "GET", scope: access.WebhooksRead, serve: (*API).listDeliveries},
+	}},
 	{pattern: "/v1/account", endpoints: []endpoint{
 		{method: "GET", scope: access.AccountRead, serve: (*API).getAccount},
 	}},

@@ -22,6 +22,8 @@ type schema struct {
 	Minimum       *int64           `json:"minimum,omitzero"`
 	Maximum       *int64           `json:"maximum,omitzero"`
 	Items         *schema          `json:"items,omitzero"`
+	MinItems      int              `json:"minItems,omitzero"`
+	UniqueItems   bool             `json:"uniqueItems,omitzero"`
 	Properties    members[*schema] `json:"properties,omitzero"`
 	Required      []string         `json:"required,omitzero"`
 	MaxProperties int              `json:"maxProperties,omitzero"`

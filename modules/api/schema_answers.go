@@ -76,6 +76,7 @@ func describeSchemas() members[*schema] {
 	for _, name := range []string{"Payment", "Refund", "Event"} {
 		out.add(name+"List", pageOf(name))
 	}
+	out = append(out, describeWebhooks()...)
 	out.add("Account", accountSchema())
 	out.add("Health", told("", must("status", oneOfStrings("", []string{"ok"})), may("version", text("The gateway's own."))))
 	out.add("Readiness", told("", must("status", oneOfStrings("", []string{"ready"}))))

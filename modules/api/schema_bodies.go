@@ -41,7 +41,7 @@ func describeBodies() members[*schema] {
 			may("timezone_offset", integer("Minutes, as JavaScript's getTimezoneOffset tells it.", -maxTimezoneOffset, maxTimezoneOffset)),
 			may("java", boolean("")), may("javascript", boolean("")))},
 	}
-	return append(out, describeMethods()...)
+	return slices.Concat(out, describeWebhookBodies(), describeMethods())
 }
 
 func createSchema() *schema {

@@ -153,7 +153,7 @@ func (d *doors) Provision(ctx caddy.Context) error {
 	d.app = app
 	d.api = api.New(api.Config{
 		Engine: app.Engine(), Directory: app.Directory(), Store: app.Store(), Pepper: app.Pepper(),
-		IDs: app.IDs(), Now: time.Now, Log: app.Log(), Version: version,
+		Box: app.Box(), Targets: app.WebhookTargets(), IDs: app.IDs(), Now: time.Now, Log: app.Log(), Version: version,
 	})
 	accounts := app.Accounts()
 	d.inbox = inbox.New(inbox.Config{

@@ -21,8 +21,10 @@ import (
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/routing"
+	"github.com/purser-pay/purser/modules/seal"
 	"github.com/purser-pay/purser/modules/store"
 	"github.com/purser-pay/purser/modules/transport"
+	"github.com/purser-pay/purser/modules/webhook"
 )
 
 const (
@@ -55,11 +57,14 @@ type App struct {
 	// AccountConfigs are the connector accounts, by the name that merchants see:
 	// a lower-case letter, then at most 62 of a-z, 0-9, "_" and "-".
 	AccountConfigs map[string]*AccountConfig `json:"accounts,omitempty"`
+	// WebhooksConfig says where webhooks to merchants may go beyond https at public
+	// addresses.
+	WebhooksConfig *WebhooksConfig `json:"webhooks,omitempty"`
 
 	log      *slog.Logger
 	auditLog *slog.Logger
 	pepper   []byte
-	sealKey  []byte
+	box      *seal.Box
 	accounts map[string]*connector.Account
 
 	ground    *ground
@@ -116,8 +121,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.pepper, err = decodeKey("pepper", a.PepperSecret, resolver); err != nil {
 		return err
 	}
-	if a.sealKey, err = decodeKey("seal_key", a.SealKeySecret, resolver); err != nil {
+	sealKey, err := decodeKey("seal_key", a.SealKeySecret, resolver)
+	if err != nil {
 		return err
+	}
+	if a.box, err = seal.New(nil, sealKey); err != nil {
+		return fmt.Errorf("seal_key: %w", err)
 	}
 	a.accounts = make(map[string]*connector.Account, len(a.AccountConfigs))
 	for _, name := range sorted(a.AccountConfigs) {
@@ -126,6 +135,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("account %s: %w", name, err)
 		}
 		a.accounts[name] = account
+	}
+	if err := a.WebhooksConfig.check(); err != nil {
+		return err
 	}
 	if a.auditLog, err = openAudit(ctx); err != nil {
 		return fmt.Errorf("audit: %w", err)
@@ -306,8 +318,12 @@ func (a *App) Directory() *access.Directory { return a.directory }
 // Pepper keys the hashes: 32 bytes, which belong to the App.
 func (a *App) Pepper() []byte { return a.pepper }
 
-// SealKey encrypts stored secrets: 32 bytes, which belong to the App.
-func (a *App) SealKey() []byte { return a.sealKey }
+// Box encrypts what the store must be able to give back, such as the secrets of
+// webhook endpoints.
+func (a *App) Box() *seal.Box { return a.box }
+
+// WebhookTargets says where webhooks to merchants may go.
+func (a *App) WebhookTargets() webhook.Targets { return a.WebhooksConfig.targets() }
 
 // Accounts are the accounts by name. Nobody changes the map.
 func (a *App) Accounts() map[string]*connector.Account { return a.accounts }

@@ -21,7 +21,7 @@ func init() { httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption) }
 
 // notBuilt lists the options that are specified and not there yet. They are
 // refused: a rate limit or a policy that is silently ignored is worse than none.
-var notBuilt = []string{"shared", "policies", "jwt", "rate_limit", "webhooks"}
+var notBuilt = []string{"shared", "policies", "jwt", "rate_limit"}
 
 // parseGlobalOption reads the global option payments.
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -55,6 +55,10 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			transport {
 //				<option> <value>
 //			}
+//		}
+//		webhooks {
+//			allow      <network...>
+//			allow_http
 //		}
 //	}
 //
@@ -112,8 +116,10 @@ func (a *App) parseOption(d *caddyfile.Dispenser, options *fields) error {
 		return parseReference(d, name, &a.PepperSecret)
 	case "seal_key":
 		return parseReference(d, name, &a.SealKeySecret)
+	case "webhooks":
+		return a.parseWebhooks(d)
 	default:
-		return d.Errf("payments has no option %q; it has account, pepper, seal_key, store", name)
+		return d.Errf("payments has no option %q; it has account, pepper, seal_key, store, webhooks", name)
 	}
 }
 

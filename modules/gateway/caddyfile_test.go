@@ -99,7 +99,19 @@ func TestAdaptRefuses(t *testing.T) {
 		{"policies", head + "policies policies\n}\n}", "policies is not built yet", "Caddyfile:6"},
 		{"jwt", head + "jwt https://idp.example {\n}\n}\n}", "jwt is not built yet", "Caddyfile:6"},
 		{"rate limit", head + "rate_limit key 1000/1s\n}\n}", "rate_limit is not built yet", "Caddyfile:6"},
-		{"webhooks", head + "webhooks {\n}\n}\n}", "webhooks is not built yet", "Caddyfile:6"},
+		{"webhooks with an argument", head + "webhooks on {\n}\n}\n}", `webhooks takes no argument "on"`, "Caddyfile:6"},
+		{"webhooks twice", head + "webhooks {\n}\nwebhooks {\n}\n}\n}", "webhooks is given twice; first at line 6", "Caddyfile:8"},
+		{"unknown option of webhooks", head + "webhooks {\nretries 3\n}\n}\n}", `webhooks has no field "retries"; it has allow, allow_http`, "Caddyfile:7"},
+		{"allow nothing", head + "webhooks {\nallow\n}\n}\n}", "allow needs a value", "Caddyfile:7"},
+		{"allow twice", head + "webhooks {\nallow 10.0.0.0/8\nallow_http\nallow 10.0.0.0/8\n}\n}\n}", "allow is given twice; first at line 7", "Caddyfile:9"},
+		{"allow a name", head + "webhooks {\nallow_http\nallow 10.0.0.0/8 intranet\n}\n}\n}", `"intranet" is no network`, "Caddyfile:8"},
+		{"allow an address", head + "webhooks {\nallow 127.0.0.1\n}\n}\n}", "write 127.0.0.1/32", "Caddyfile:7"},
+		{"allow an IPv6 address", head + "webhooks {\nallow ::1\n}\n}\n}", "write ::1/128", "Caddyfile:7"},
+		{"allow with loose bits", head + "webhooks {\nallow 10.0.0.7/8\n}\n}\n}", "write 10.0.0.0/8", "Caddyfile:7"},
+		{"allow IPv4 in IPv6", head + "webhooks {\nallow ::ffff:10.0.0.0/104\n}\n}\n}", "in the guise of IPv6", "Caddyfile:7"},
+		{"allow too much", head + "webhooks {\nallow" + strings.Repeat(" 10.0.0.0/8", 65) + "\n}\n}\n}", "at most 64 networks", "Caddyfile:7"},
+		{"allow_http alone", head + "webhooks {\nallow_http\n}\n}\n}", "allow_http is for the networks of allow", "Caddyfile:7"},
+		{"allow_http maybe", head + "webhooks {\nallow_http maybe\n}\n}\n}", `"maybe" is not a boolean`, "Caddyfile:7"},
 		{"account without connector", head + "account a\n}\n}", "a name and a connector", "Caddyfile:6"},
 		{"unknown connector", head + "account a strype {\n}\n}\n}", `no connector "strype"; there are alipay, stripe`, "Caddyfile:6"},
 		{"account twice", head + "account a stripe {\nmode test" + credentials + "}\naccount a stripe {\n}\n}\n}", "account a is given twice", "Caddyfile:11"},
@@ -148,6 +160,7 @@ func TestAdaptRefuses(t *testing.T) {
 // that do not come back from JSON as they went in.
 func FuzzCaddyfile(f *testing.F) {
 	f.Add(head + "account a stripe {\nmode test\nsecret_key {env.A}\nwebhook_secret {env.B}\ntransport {\nversions 1.1 2\n}\n}\n}\n}")
+	f.Add(head + "webhooks {\nallow 10.0.0.0/8 fd00::/8\nallow_http\n}\n}\n}")
 	f.Add("payments {\nstore sqlite\n}")
 	f.Fuzz(func(t *testing.T, text string) {
 		d := caddyfile.NewTestDispenser(text)

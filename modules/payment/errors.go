@@ -30,6 +30,7 @@ const (
 	CodeNotRepresentable     Code = "amount_not_representable"
 	CodeNoAccount            Code = "no_account"
 	CodeNotSupported         Code = "not_supported"
+	CodeTooManyEndpoints     Code = "too_many_webhook_endpoints"
 	CodePANNotAllowed        Code = "pan_not_allowed"
 	CodeLiveCardInTestMode   Code = "live_card_in_test_mode"
 	CodeRateLimited          Code = "rate_limited"
@@ -57,7 +58,7 @@ var Codes = []CodeInfo{
 	{CodePolicyDenied, 403, "A policy refuses this.", false},
 	{CodeNotFound, 404, "There is no such thing.", false},
 	{CodeMethodNotAllowed, 405, "The resource does not take this method.", false},
-	{CodeInvalidState, 409, "The payment's state does not allow this.", false},
+	{CodeInvalidState, 409, "The object's state does not allow this.", false},
 	{CodeOperationInProgress, 409, "Another operation on the payment is under way.", true},
 	{CodeKeyInUse, 409, "The first request with this Idempotency-Key is still running.", true},
 	{CodeBodyTooLarge, 413, "The body is too large.", false},
@@ -67,6 +68,7 @@ var Codes = []CodeInfo{
 	{CodeNotRepresentable, 422, "The payment provider cannot express this amount.", false},
 	{CodeNoAccount, 422, "No account can take this payment.", false},
 	{CodeNotSupported, 422, "The account does not support this.", false},
+	{CodeTooManyEndpoints, 422, "There are as many webhook endpoints as there may be.", false},
 	{CodePANNotAllowed, 422, "A card number is not allowed here.", false},
 	{CodeLiveCardInTestMode, 422, "Test mode takes published test card numbers only.", false},
 	{CodeRateLimited, 429, "Too many requests.", true},
