@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/purser-pay/purser/test/openapi/client"
@@ -70,6 +71,51 @@ func TestGeneratedClient(t *testing.T) {
 		client.CreateRefund{Payment: p.Id, Amount: &p.Amount})
 	if err != nil || refused.ApplicationproblemJSON422 == nil || refused.ApplicationproblemJSON422.Code != "amount_too_large" {
 		t.Errorf("refund of too much: %v %s, want amount_too_large", err, refused.Body)
+	}
+}
+
+// TestGeneratedWebhooks takes a webhook endpoint through its life with the same
+// client.
+func TestGeneratedWebhooks(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	c, err := client.NewClientWithResponses(w.url, client.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
+		r.Header.Set("Authorization", "Bearer "+w.keys["all"])
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, events := "create-1", []client.CreateWebhookEndpointEvents{"payment.succeeded"}
+	created, err := c.CreateWebhookEndpointWithResponse(ctx, &client.CreateWebhookEndpointParams{IdempotencyKey: &key},
+		client.CreateWebhookEndpoint{Url: "https://shop.example/hook", Events: &events})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := created.JSON201
+	if e == nil || e.Secret == nil || !strings.HasPrefix(*e.Secret, "whsec_") || e.Status != "enabled" || len(e.Secrets) != 1 {
+		t.Fatalf("create: %s %s, want an endpoint and its secret", created.Status(), created.Body)
+	}
+	tested, err := c.TestWebhookEndpointWithResponse(ctx, e.Id, nil, client.TestWebhookEndpoint{})
+	if err != nil || tested.JSON200 == nil || tested.JSON200.Delivered || tested.JSON200.HttpStatus == nil || *tested.JSON200.HttpStatus != 503 {
+		t.Fatalf("test: %v %s, want 503 and not delivered", err, tested.Body)
+	}
+	hour := int64(3600)
+	rotated, err := c.RotateWebhookEndpointWithResponse(ctx, e.Id, nil, client.RotateWebhookEndpoint{OverlapSeconds: &hour})
+	if err != nil || rotated.JSON200 == nil || rotated.JSON200.Secret == nil || *rotated.JSON200.Secret == *e.Secret || len(rotated.JSON200.Secrets) != 2 {
+		t.Fatalf("rotate: %v %s, want another secret beside the first", err, rotated.Body)
+	}
+	list, err := c.ListWebhookEndpointsWithResponse(ctx, nil)
+	if err != nil || list.JSON200 == nil || len(list.JSON200.Data) != 1 || list.JSON200.Data[0].Id != e.Id {
+		t.Fatalf("list: %v %s, want the endpoint", err, list.Body)
+	}
+	deleted, err := c.DeleteWebhookEndpointWithResponse(ctx, e.Id)
+	if err != nil || deleted.JSON200 == nil || !deleted.JSON200.Deleted {
+		t.Fatalf("delete: %v %s", err, deleted.Body)
+	}
+	gone, err := c.GetWebhookEndpointWithResponse(ctx, e.Id)
+	if err != nil || gone.ApplicationproblemJSON404 == nil {
+		t.Errorf("get: %v %s, want 404", err, gone.Body)
 	}
 }
 

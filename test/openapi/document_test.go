@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
@@ -236,6 +237,7 @@ func TestAnswers(t *testing.T) {
 	}
 	get("event", "/v1/events/"+page.Data[0].ID)
 	get("events of a type", "/v1/events?type=refund.succeeded&payment="+paid)
+	r.webhooks(w, page.Data[0].ID)
 	for _, path := range []string{"/v1/account", "/healthz", "/readyz", "/openapi.json", "/docs"} {
 		get(path, path)
 	}
@@ -247,6 +249,60 @@ func TestAnswers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// webhooks makes every call on webhook endpoints.
+func (r *reader) webhooks(w *world, event string) {
+	r.t.Helper()
+	const endpoints = "/v1/webhook_endpoints"
+	try := func(name, method, path, body string) {
+		r.exchange(w, row{name: name, call: call{method: method, path: path, body: body}, status: 200})
+	}
+	r.post(w, "create endpoint", endpoints, `{"url":"https://shop.example/hook"}`, 201)
+	id := r.post(w, "create endpoint, all fields", endpoints,
+		`{"url":"https://shop.example:8443/hook?a=b","events":["payment.succeeded","refund.failed"],"description":"a\nb","metadata":{"a":"b"}}`, 201)
+	one := endpoints + "/" + id
+	try("read endpoint", "GET", one, "")
+	try("change endpoint", "PATCH", one, `{"url":"https://shop.example/2","events":["*"],"description":"","metadata":{"a":null},"status":"disabled"}`)
+	try("enable endpoint", "PATCH", one, `{"status":"enabled"}`)
+	r.post(w, "rotate", one+"/rotate", "", 200)
+	r.post(w, "rotate with an overlap", one+"/rotate", `{"overlap_seconds":0}`, 200)
+	r.post(w, "test", one+"/test", "", 200)
+	try("endpoints", "GET", endpoints+"?limit=1&status=enabled&created_after=2026-01-01T00:00:00Z", "")
+	line := payment.Delivery{
+		ID: "whd_00000000000000000000000001", Merchant: w.shop, Mode: payment.Test, Endpoint: id, Event: event, Type: payment.EventPaymentSucceeded, Try: 2,
+		Error: "no answer in 15 s", CreatedAt: time.Now(), Took: time.Second, Next: time.Now().Add(time.Minute),
+	}
+	if err := w.store.Update(r.t.Context(), func(tx store.Tx) error { return tx.PutDelivery(line) }); err != nil {
+		r.t.Fatal(err)
+	}
+	try("deliveries", "GET", one+"/deliveries?limit=5&event="+event, "")
+	try("resend", "POST", "/v1/events/"+event+"/resend", "")
+	try("resend to one", "POST", "/v1/events/"+event+"/resend", `{"endpoint":"`+id+`"}`)
+	try("delete endpoint", "DELETE", one, "")
+}
+
+// refusedEndpoints provokes what is refused of webhook endpoints.
+func (r *reader) refusedEndpoints(w *world) {
+	r.t.Helper()
+	const endpoints = "/v1/webhook_endpoints"
+	post := func(body string) call { return call{method: "POST", path: endpoints, body: body} }
+	for _, tt := range []row{
+		{"no URL", post(`{}`), false, 400, payment.CodeInvalidRequest, true},
+		{"plain http", post(`{"url":"http://shop.example/"}`), false, 400, payment.CodeInvalidRequest, false},
+		{"another scheme", post(`{"url":"ftp://shop.example/"}`), false, 400, payment.CodeInvalidRequest, true},
+		{"no events", post(`{"url":"https://shop.example/","events":[]}`), false, 400, payment.CodeInvalidRequest, true},
+		{"unknown event", post(`{"url":"https://shop.example/","events":["x"]}`), false, 400, payment.CodeInvalidRequest, true},
+		{"status of a new one", post(`{"url":"https://shop.example/","status":"enabled"}`), false, 400, payment.CodeInvalidRequest, true},
+		{"nobody's", call{method: "DELETE", path: endpoints + "/we_00000000000000000000000000"}, false, 404, payment.CodeNotFound, false},
+		{"no scope", call{method: "GET", path: endpoints, key: "read"}, false, 403, payment.CodeInsufficientScope, false},
+	} {
+		r.exchange(w, tt)
+	}
+	for range payment.MaxEndpoints {
+		r.post(w, "create endpoint", endpoints, `{"url":"https://shop.example/hook"}`, 201)
+	}
+	r.exchange(w, row{name: "one too many", call: post(`{"url":"https://shop.example/hook"}`), status: 422, code: payment.CodeTooManyEndpoints})
 }
 
 // TestRefusals provokes every code that the API answers with.
@@ -327,6 +383,7 @@ func TestRefusals(t *testing.T) {
 	open()
 	<-done
 
+	r.refusedEndpoints(w)
 	if err := w.store.Update(t.Context(), func(tx store.Tx) error { return tx.PutSetting(engine.SettingFrozen, "yes") }); err != nil {
 		t.Fatal(err)
 	}

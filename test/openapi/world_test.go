@@ -30,6 +30,7 @@ import (
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/routing"
+	"github.com/purser-pay/purser/modules/seal"
 	"github.com/purser-pay/purser/modules/simulator"
 	"github.com/purser-pay/purser/modules/store"
 	"github.com/purser-pay/purser/modules/store/sqlite"
@@ -48,6 +49,7 @@ type world struct {
 	gate   *gate
 	keys   map[string]string // by what they are for
 	n      int               // keys of requests so far
+	shop   string            // the merchant's ID
 }
 
 func newWorld(t *testing.T) *world {
@@ -71,8 +73,12 @@ func newWorld(t *testing.T) *world {
 		Store: db, Accounts: accounts, Exchange: w.gate, Plan: routing.New(routes(accounts)), Pepper: pepper,
 		IDs: ids, Now: time.Now, Random: rand.Reader, Log: slog.New(slog.DiscardHandler),
 	})
+	box, err := seal.New(nil, bytes.Repeat([]byte{9}, seal.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := api.Config{
-		Engine: eng, Directory: w.merchants(ids), Store: db, Pepper: pepper, IDs: ids, Now: time.Now,
+		Box: box, Tester: tester{}, Engine: eng, Directory: w.merchants(ids), Store: db, Pepper: pepper, IDs: ids, Now: time.Now,
 		Log: slog.New(slog.DiscardHandler), Version: "test",
 	}
 	w.url = serve(t, api.New(cfg))
@@ -151,6 +157,7 @@ func (w *world) merchants(ids *payment.IDs) *access.Directory {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.shop = shop.ID
 	var keys []access.Key
 	for name, scopes := range map[string][]access.Scope{"all": nil, "read": {access.PaymentsRead}} {
 		k, text, err := issuer.CreateKey(access.KeyRequest{Merchant: shop.ID, Mode: payment.Test, Scopes: scopes})
@@ -200,6 +207,17 @@ func (g *gate) close() (seen <-chan struct{}, open func()) {
 		close(g.shut)
 		g.shut = nil
 	})
+}
+
+// tester finds that every endpoint answers 503.
+type tester struct{}
+
+// Test tells of a try that did not go well.
+func (tester) Test(_ context.Context, e payment.Endpoint) (payment.Delivery, error) {
+	return payment.Delivery{
+		ID: "whd_00000000000000000000000000", Merchant: e.Merchant, Mode: e.Mode, Endpoint: e.ID, Type: "webhook.test", Try: 1,
+		Status: http.StatusServiceUnavailable, Error: "the endpoint answered 503", CreatedAt: time.Now(), Took: time.Millisecond,
+	}, nil
 }
 
 // broken is an engine that fails.
