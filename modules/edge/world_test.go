@@ -46,6 +46,7 @@ var secrets = map[string]string{
 type world struct {
 	dir, public, admin, psp string
 	accounts                object
+	webhooks                object // the option; nil = absent
 	handler                 string
 	client                  *http.Client
 	key, merchant           string
@@ -133,7 +134,7 @@ func (w *world) config(t *testing.T) []byte {
 		"apps": object{
 			"payments": object{
 				"root": w.dir, "store": object{"path": "purser.db"},
-				"pepper": "{file.pepper}", "seal_key": "{file.seal_key}", "accounts": w.accounts,
+				"pepper": "{file.pepper}", "seal_key": "{file.seal_key}", "accounts": w.accounts, "webhooks": w.webhooks,
 			},
 			"http": object{"grace_period": "5s", "servers": object{"test": object{
 				"listen": []string{w.public}, "protocols": []string{"h1"}, "automatic_https": object{"disable": true},

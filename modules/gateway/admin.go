@@ -65,6 +65,8 @@ var adminRoutes = []adminRoute{
 	{"POST /payments/payments/{id}/sync", "payments.sync", syncPayment},
 	{"POST /payments/payments/{id}/resolve", "payments.resolve", resolvePayment},
 	{"GET /payments/events", "", listEvents},
+	{"POST /payments/events/{id}/resend", actResendEvent, resendEvent},
+	{"GET /payments/webhook_endpoints", "", listEndpoints},
 	{"GET /payments/accounts", "", listAccounts},
 	{"POST /payments/accounts/{name}/disable", "accounts.disable", disableAccount},
 	{"POST /payments/accounts/{name}/enable", "accounts.enable", enableAccount},

@@ -3,8 +3,10 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
@@ -35,6 +37,46 @@ func listEvents(c call) error {
 		data = append(data, eventState{Event: e, Object: "event", Data: e.Object})
 	}
 	return c.list(data, found.Cursor)
+}
+
+const actResendEvent = "events.resend"
+
+// resent tells to whom an event goes again.
+type resent struct {
+	Object    string   `json:"object"` // event_resend
+	Event     string   `json:"event"`
+	Merchant  string   `json:"merchant"`
+	Endpoints []string `json:"endpoints"`
+}
+
+// resendEvent queues an event once more: for those who want it, or for the one
+// endpoint that the operator names.
+func resendEvent(c call) error {
+	var in struct {
+		Endpoint string `json:"endpoint"`
+	}
+	if err := c.read(&in); err != nil {
+		return err
+	}
+	id := c.r.PathValue("id")
+	if in.Endpoint != "" && !payment.IsID(payment.PrefixEndpoint, in.Endpoint) {
+		return fmt.Errorf("%w: %.40q is no webhook endpoint's id", errRequest, in.Endpoint)
+	}
+	out := resent{Object: "event_resend", Event: id}
+	err := c.ground.store.Update(c.r.Context(), func(tx store.Tx) error {
+		e, err := tx.Event(id)
+		if err != nil {
+			return fmt.Errorf("event %.40s: %w", id, err)
+		}
+		out.Merchant = e.Merchant
+		out.Endpoints, err = store.Resend(tx, &e, in.Endpoint, now())
+		return err
+	})
+	c.audit(actResendEvent, id, err, slog.String("endpoints", strings.Join(out.Endpoints, " ")))
+	if err != nil {
+		return err
+	}
+	return c.write(http.StatusOK, out)
 }
 
 // eventQuery reads the filters of a list of events; unknown ones are refused.
