@@ -1,9 +1,9 @@
 package pursercmd
 
-// The parts of Caddy that a payment gateway needs. Its standard set has more:
-// file server, templates, FastCGI, an ACME server. What is not linked cannot be
-// configured by mistake, and needs no security updates.
 import (
+	// The parts of Caddy that a payment gateway needs. Its standard set has more:
+	// file server, templates, FastCGI, an ACME server. What is not linked cannot be
+	// configured by mistake, and needs no security updates.
 	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyevents"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -22,5 +22,5 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/logging"
 	_ "github.com/caddyserver/caddy/v2/modules/metrics"
 
-	_ "github.com/purser-pay/purser/modules/standard"
+	_ "github.com/purser-pay/purser/modules/standard" // every module of this repository
 )
