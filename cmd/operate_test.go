@@ -158,10 +158,10 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// TestConnectorList holds that the command and docs/connectors.md speak of the
+// TestConnectorList holds that the command and docs/capabilities.md speak of the
 // same connectors and the same ways to pay.
 func TestConnectorList(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "docs", "connectors.md"))
+	page, err := os.ReadFile(filepath.Join("..", "docs", "capabilities.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,8 @@ var (
 	link = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
 	// named is a test that a page names, such as `modules/engine: TestExpiry`.
 	named = regexp.MustCompile("`((?:modules|cmd|test)[a-z/]*): ((?:Test|Fuzz)[A-Za-z0-9]+)`")
+	// fenced is a block of code on a page, and its language.
+	fenced = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
 )
 
 // TestPages follows every link between the house's pages, and looks for every
@@ -73,4 +76,42 @@ func hasTest(t *testing.T, house fs.FS, folder, name string) bool {
 		}
 	}
 	return false
+}
+
+// TestExcerpts holds that the guide for authors of connectors shows code that
+// is there: each block, but for lines to type, stands word for word in a file of
+// the example.
+func TestExcerpts(t *testing.T) {
+	t.Parallel()
+	const guide, example = "docs/connectors.md", "examples/connector-acme"
+	house := os.DirFS("..")
+	page, err := fs.ReadFile(house, guide)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	err = fs.WalkDir(house, example, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := fs.ReadFile(house, name)
+		files = append(files, string(b))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	excerpts := 0
+	for _, m := range fenced.FindAllStringSubmatch(string(page), -1) {
+		if m[1] == "sh" {
+			continue
+		}
+		excerpts++
+		if !slices.ContainsFunc(files, func(f string) bool { return strings.Contains(f, m[2]) }) {
+			t.Errorf("%s shows what is in no file of %s:\n%s", guide, example, m[2])
+		}
+	}
+	if excerpts == 0 {
+		t.Errorf("%s shows nothing of %s", guide, example)
+	}
 }

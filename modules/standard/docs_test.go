@@ -17,40 +17,41 @@ import (
 	"github.com/purser-pay/purser/modules/payment"
 )
 
-var updateDocs = flag.Bool("update", false, "write docs/connectors.md anew")
+var updateDocs = flag.Bool("update", false, "write docs/capabilities.md anew")
 
-const connectorsPage = "../../docs/connectors.md"
+const capabilitiesPage = "../../docs/capabilities.md"
 
-const connectorsHead = `# Connectors
+const capabilitiesHead = `# What the connectors can do
 
 This page is drawn from the ` + "`Spec`" + ` of every connector in the binary by ` + "`make docs`" + `; a test fails where they
-differ. It says what a connector does here, not all that the PSP could do.
+differ. It says what a connector does here, not all that the PSP could do. How one is written is in
+[connectors.md](connectors.md).
 
 | connector | methods | operations | partial | currencies | repeats are safe by | a lost answer is found | reversal |
 |---|---|---|---|---|---|---|---|
 `
 
-// TestConnectorsPage compares docs/connectors.md with what the connectors say
+// TestCapabilitiesPage compares docs/capabilities.md with what the connectors say
 // of themselves.
-func TestConnectorsPage(t *testing.T) {
+func TestCapabilitiesPage(t *testing.T) {
 	t.Parallel()
-	want := renderConnectors(t)
+	want := renderCapabilities(t)
 	if *updateDocs {
-		if err := os.WriteFile(connectorsPage, []byte(want), 0o644); err != nil {
+		if err := os.WriteFile(capabilitiesPage, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	got, err := os.ReadFile(connectorsPage)
+	got, err := os.ReadFile(capabilitiesPage)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(string(got), "\n")); diff != "" {
-		t.Errorf("docs/connectors.md is not what the connectors say (-Spec +page); run make docs:\n%s", diff)
+		t.Errorf("docs/capabilities.md is not what the connectors say (-Spec +page); run make docs:\n%s", diff)
 	}
 }
 
-func renderConnectors(t *testing.T) string {
+func renderCapabilities(t *testing.T) string {
 	t.Helper()
 	var table, sections strings.Builder
 	for _, info := range caddy.GetModules("payments.connectors") {
@@ -68,7 +69,7 @@ func renderConnectors(t *testing.T) string {
 			partial(s), currencies(s), promise(s.Idempotency), query(s.Query), reversal(s.Reversal))
 		writeConnector(&sections, s, module, c)
 	}
-	return connectorsHead + table.String() + `
+	return capabilitiesHead + table.String() + `
 *Methods:* a flow stands behind the colon; **manual** tells that authorization and capture can be apart.
 *Reversal* undoes a charge by the gateway's own reference, when its answer was lost.
 ` + sections.String()

@@ -35,7 +35,7 @@ const modulesHead = `# Modules
 
 Every Caddy module that this project adds to the binary, with every field of its JSON. The page is drawn from the doc
 comments in the source by ` + "`make docs`" + `; a test fails where they differ. What a connector can do is in
-[connectors.md](connectors.md); a whole configuration is [production.caddyfile](../caddyfile/production.caddyfile).
+[capabilities.md](capabilities.md); a whole configuration is [production.caddyfile](../caddyfile/production.caddyfile).
 
 - A *reference* names where a secret is: ` + "`{env.NAME}` or `{file.PATH}`" + `. A secret itself is refused.
 - A *duration* is a string such as ` + "`20s` or `1m30s`" + `; a number is nanoseconds.
