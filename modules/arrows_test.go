@@ -77,6 +77,7 @@ var plan = []row{
 	{"transport", room{rooms: []string{"connector", "payment"}, dials: true}},
 	{"routing", room{rooms: []string{"payment"}}},
 	{"engine", room{rooms: []string{"connector", "payment", "store"}}},
+	{"outbox", room{rooms: []string{"payment", "seal", "store", "webhook"}, dials: true}},
 	// The doors: plain HTTP handlers, which do not know Caddy.
 	{"api", room{rooms: []string{"access", "engine", "payment", "seal", "store", "webhook"}, libs: []string{jsonLib, httpsfv}}},
 	{"inbox", room{rooms: []string{"connector", "engine", "payment", "store"}, libs: []string{jsonLib}}},
