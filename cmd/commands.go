@@ -22,7 +22,12 @@ func init() {
 		{Name: "keys", Short: "Creates, lists, rotates and revokes API keys", CobraFunc: group(keysCreate, keysList, keysRotate, keysRevoke)},
 		{Name: "payments", Short: "Shows payments, and settles those in doubt", CobraFunc: group(paymentsGet, paymentsList, paymentsSync, paymentsResolve)},
 		{Name: "accounts", Short: "Lists connector accounts, and takes them out of use", CobraFunc: group(accountsList, accountsDisable, accountsEnable)},
-		{Name: "events", Short: "Lists what happened to payments", CobraFunc: group(eventsList, eventsResend)},
+		{Name: "events", Short: "Lists what happened to payments, and sends it again", CobraFunc: group(eventsList, eventsResend)},
+		{Name: "webhooks", Short: "Lists merchants' webhook endpoints", CobraFunc: group(webhooksList)},
+		{
+			Name: "listen", Usage: "--forward-to <url> [--merchant <id>] [--events <types>]",
+			Short: "Forwards events to a URL of yours as they happen, for development", CobraFunc: listenCommand,
+		},
 		{Name: "freeze", Usage: "[--reason <text>]", Short: "Refuses new payments; all else goes on", CobraFunc: freezeCommand},
 		{Name: "unfreeze", Short: "Takes new payments again", CobraFunc: unfreezeCommand},
 		{

@@ -36,6 +36,14 @@ func names(path, field string) completer {
 	}
 }
 
+// namesOfFlag is names for a flag: the arguments before it do not matter.
+func namesOfFlag(path, field string) completer {
+	offer := names(path, field)
+	return func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		return offer(cmd, nil, word)
+	}
+}
+
 func namesOf(ctx context.Context, cmd *cobra.Command, path, field string) []string {
 	client, err := adminOf(cmd)
 	if err != nil {

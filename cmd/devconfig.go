@@ -43,6 +43,7 @@ func devConfig(d *devData, at devAddresses, verbose bool) ([]byte, error) {
 			"payments": object{
 				"root": d.dir, "store": object{"driver": "sqlite", "path": fileDatabase},
 				"pepper": file(filePepper), "seal_key": file(fileSealKey),
+				"webhooks": object{"allow": []string{"127.0.0.0/8", "::1/128"}, "allow_http": true}, // a developer's own receiver
 				"accounts": object{
 					"stripe": account("stripe", object{
 						"secret_key": file(fileStripeKey), "webhook_secret": file(fileStripeWebhook),

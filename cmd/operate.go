@@ -199,14 +199,6 @@ func eventsList() *cobra.Command {
 	return cmd
 }
 
-func eventsResend() *cobra.Command {
-	cmd := &cobra.Command{Use: "resend ID", Short: "Not built yet: events are not sent to merchants", Args: cobra.ExactArgs(1)}
-	cmd.RunE = func(*cobra.Command, []string) error {
-		return fmt.Errorf("events resend %w: events are recorded and listed, and not sent to merchants", errNotBuilt)
-	}
-	return cmd
-}
-
 type eventRow struct {
 	ID        string `json:"id"`
 	Type      string `json:"type"`

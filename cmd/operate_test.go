@@ -45,7 +45,7 @@ func TestOperate(t *testing.T) {
 		contains(t, "events", d.ask(t, 0, "events", "list", "--payment", id), "payment.requires_capture", id)
 		contains(t, "events as JSON", d.ask(t, 0, "events", "list", "--type", "payment.requires_capture", "--json", "--limit", "1"),
 			`"object":"event"`, `"data":{"id":"`+id)
-		contains(t, "resend", d.ask(t, 1, "events", "resend", "evt_1"), "is not built yet")
+		d.webhooks(t, id)
 
 		contains(t, "freeze", d.ask(t, 0, "freeze", "--reason", "drill"), "FROZEN", "drill")
 		refused := d.post(t, "/v1/payments", "b", cardBody)
@@ -102,6 +102,34 @@ func TestOperate(t *testing.T) {
 	})
 }
 
+// webhooks has an event sent again, and looks at who is told of events.
+func (d *dev) webhooks(t *testing.T, id string) {
+	t.Helper()
+	contains(t, "resend of nothing", d.ask(t, 1, "events", "resend", "evt_1"), "not found")
+	var list struct{ Data []struct{ ID string } }
+	if err := json.Unmarshal([]byte(d.ask(t, 0, "events", "list", "--payment", id, "--json", "--limit", "1")), &list); err != nil {
+		t.Fatal(err)
+	}
+	event := list.Data[0].ID
+	contains(t, "resend to nobody", d.ask(t, 0, "events", "resend", event), "no enabled endpoint wants its type")
+	contains(t, "no endpoints", d.ask(t, 0, "webhooks", "list", "--json"), `"data":[]`)
+	var e struct{ ID, Secret string }
+	made := d.post(t, "/v1/webhook_endpoints", "hook", `{"url":"http://127.0.0.1:9/hook","events":["refund.failed"]}`)
+	if err := json.Unmarshal(made.body, &e); err != nil || made.status != 201 || e.Secret == "" {
+		t.Fatalf("create an endpoint: %d %s", made.status, made.body)
+	}
+	out := d.ask(t, 0, "webhooks", "list", "--merchant", d.info.Merchant, "--status", "enabled")
+	contains(t, "webhooks", out, "ENDPOINT", e.ID, "http://127.0.0.1:9/hook", "refund.failed", d.info.Merchant)
+	contains(t, "none paused", d.ask(t, 0, "webhooks", "list", "--status", "paused", "--json"), `"data":[]`)
+	contains(t, "webhooks in no state", d.ask(t, 1, "webhooks", "list", "--status", "sunny"), `there is no status "sunny"`)
+	contains(t, "resend to one", d.ask(t, 0, "events", "resend", event, "--endpoint", e.ID), event+" is queued for "+e.ID)
+	contains(t, "resend as JSON", d.ask(t, 0, "events", "resend", event, "--endpoint", e.ID, "--json"), `"endpoints":["`+e.ID+`"]`)
+	out, _, _ = output(t, "__complete", "events", "resend", event, "--address", d.info.Admin, "--endpoint", "")
+	contains(t, "completion of a flag", out, e.ID+"\n")
+	out, _, _ = output(t, "__complete", "events", "resend", "--address", d.info.Admin, "")
+	contains(t, "completion of an event", out, event+"\n")
+}
+
 // TestUsage holds which code ends what: 2 for a line that makes no sense, 1 for
 // what fails, each with one line.
 func TestUsage(t *testing.T) {
@@ -117,6 +145,16 @@ func TestUsage(t *testing.T) {
 		{"events list --limit many", "invalid argument", exitUsage},
 		{"events list --address here:1-5", "neither host:port nor unix//path", exitUsage},
 		{"payments resolve pay_1", "--as and --reason are needed", exitUsage},
+		{"events resend", "accepts 1 arg(s)", exitUsage},
+		{"webhooks", "", 0},
+		{"webhooks list --status", "flag needs an argument", exitUsage},
+		{"listen", "--forward-to is needed", exitUsage},
+		{"listen --forward-to localhost:3000", "--forward-to is needed", exitUsage},
+		{"listen --forward-to ftp://localhost/", "--forward-to is needed", exitUsage},
+		{"listen --forward-to http://a:b@localhost/", "--forward-to is needed", exitUsage},
+		{"listen --forward-to http://localhost/ --events payment.paid", `no event type "payment.paid"`, exitUsage},
+		{"listen now --forward-to http://localhost/", "unknown command", exitUsage},
+		{"listen --forward-to http://localhost/ --address 127.0.0.1:1", "out of reach", 1},
 		{"keys create --mode test", "--merchant and --mode are needed", exitUsage},
 		{"connector test stripe --address 127.0.0.1:1", "out of reach", 1},
 		{"unfreeze --address unix//no/such.sock", "out of reach", 1},
@@ -143,6 +181,9 @@ func TestCompletion(t *testing.T) {
 	for line, want := range map[string]string{
 		"payments resolve x --as ": "succeeded\nfailed\ncanceled\n",
 		"events list --type ":      "payment.processing\n",
+		"webhooks list --status ":  "enabled\npaused\ndisabled\n",
+		"listen --events ":         "payment.processing\n",
+		"listen --forward-to ":     ":4\n", // nothing, and no files
 		"keys create --mode ":      "test\nlive\n",
 		"fre":                      "freeze\t",
 		"accounts disable ":        ":4\n", // nothing, and no files
