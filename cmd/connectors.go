@@ -136,10 +136,12 @@ func showConnectors(w io.Writer, answer json.RawMessage) error {
 
 func connectorTest() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "test ACCOUNT", Short: "Looks whether an account's secrets and its PSP's hosts are there; moves nothing", Args: cobra.ExactArgs(1),
-		Long: `Reads the account's secrets again, and asks every host of its PSP for nothing,
-through the account's own client: name, route, TLS. It calls no operation of the
-PSP, and says what it did not test. It ends with 1 where a check failed.`,
+		Use: "test ACCOUNT", Short: "Looks whether an account could take payments; moves nothing", Args: cobra.ExactArgs(1),
+		Long: `Reads the account's secrets again, asks every host of its PSP for nothing through
+the account's own client (name, route, TLS), and makes one call at the PSP that
+only reads, to see whether the credentials are accepted, refused, or cannot be
+told. It moves no money, leaves nothing behind, and says what it did not test. It
+ends with 1 where a check failed; what cannot be told is no success.`,
 		ValidArgsFunction: names("/accounts", "name"),
 	}
 	adminFlags(cmd)

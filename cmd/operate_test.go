@@ -24,6 +24,27 @@ func (d *dev) ask(t *testing.T, code int, args ...string) string {
 	return out + errs
 }
 
+// testWithAnotherKey holds that a test of an account ends with 1 where a check
+// failed: the key's file is another than the one that the gateway works with.
+func (d *dev) testWithAnotherKey(t *testing.T, dir string) {
+	t.Helper()
+	file := filepath.Join(dir, fileStripeKey)
+	old, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		key  []byte
+		code int
+		want string
+	}{{[]byte("sk_test_another"), 1, "FAILED"}, {old, 0, "the same as at the last reload"}} {
+		if err := os.WriteFile(file, tt.key, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		contains(t, "test", d.ask(t, tt.code, "connector", "test", "stripe"), tt.want, "accepted: ")
+	}
+}
+
 func contains(t *testing.T, what, got string, want ...string) {
 	t.Helper()
 	for _, w := range want {
@@ -64,7 +85,9 @@ func TestOperate(t *testing.T) {
 		if info, err := os.Stat(backup); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("the backup has mode %v (%v), want 0600", info.Mode(), err)
 		}
-		contains(t, "test", d.ask(t, 0, "connector", "test", "stripe"), "secrets", "HTTP ", "not tested: ")
+		contains(t, "test", d.ask(t, 0, "connector", "test", "stripe"), "secrets", "HTTP ", "credentials", "accepted: ", "/webhooks/stripe", "not tested: ")
+		contains(t, "test of Alipay", d.ask(t, 0, "connector", "test", "alipay", "--json"), `"ok":true`, `"credentials":"accepted"`, `"webhooks":"configured"`)
+		d.testWithAnotherKey(t, dir)
 		contains(t, "test of nobody", d.ask(t, 1, "connector", "test", "nobody"), "there is no account")
 		out, _, _ := output(t, "__complete", "accounts", "disable", "--address", d.info.Admin, "")
 		contains(t, "completion", out, "alipay\n", "stripe\n")

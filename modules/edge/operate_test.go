@@ -280,41 +280,6 @@ func TestPaymentEventsAreLogged(t *testing.T) {
 	}
 }
 
-// TestAccountTest holds that a test of an account finds a PSP that is gone, and
-// claims no more than it has tested.
-func TestAccountTest(t *testing.T) {
-	w := newWorld(t)
-	w.start(t)
-	type report struct {
-		OK     bool
-		Checks []struct {
-			Check, Detail string
-			OK            bool
-		}
-		NotTested []string `json:"not_tested"`
-	}
-	var r report
-	w.operate(t, http.StatusOK, "POST", "/payments/accounts/stripe/test", nil, &r)
-	if !r.OK || len(r.Checks) < 2 || len(r.NotTested) == 0 {
-		t.Errorf("the simulator is there, and the test says %+v", r)
-	}
-	if n := len(w.sim.Books().All()); n != 0 {
-		t.Errorf("the PSP knows %d payments after the test", n)
-	}
-	stripe := w.stripe()
-	stripe["base_url"] = "http://" + freePort(t)
-	w.accounts["stripe"] = stripe
-	w.reload(t)
-	if err := os.WriteFile(filepath.Join(w.dir, "stripe_key"), []byte("sk_test_another"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	w.operate(t, http.StatusOK, "POST", "/payments/accounts/stripe/test", nil, &r)
-	if r.OK || r.Checks[0].OK || r.Checks[len(r.Checks)-1].OK {
-		t.Errorf("the PSP is gone and the secret is another, and the test says %+v", r)
-	}
-	w.operate(t, http.StatusNotFound, "POST", "/payments/accounts/nobody/test", nil, nil)
-}
-
 // TestEventsOfOperators holds the filters of the list.
 func TestEventsOfOperators(t *testing.T) {
 	w := newWorld(t)

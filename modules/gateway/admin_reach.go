@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/transport"
 )
@@ -17,8 +19,12 @@ type accountTest struct {
 	Account   string       `json:"account"`
 	Connector string       `json:"connector"`
 	Mode      payment.Mode `json:"mode"`
-	OK        bool         `json:"ok"`
-	Checks    []checked    `json:"checks"`
+	OK        bool         `json:"ok"` // of every check
+	// Credentials is accepted, refused, unknown (no answer told) or not_tested.
+	Credentials string `json:"credentials"`
+	// Webhooks is configured, or none where the connector knows none.
+	Webhooks string    `json:"webhooks"`
+	Checks   []checked `json:"checks"`
 	// NotTested is what an operator might take for tested.
 	NotTested []string `json:"not_tested"`
 }
@@ -32,8 +38,8 @@ type checked struct {
 }
 
 // testAccount looks whether an account could work: its secrets are as they were
-// read, and its PSP's hosts answer through the account's own client. It calls
-// no operation of the PSP.
+// read, its PSP's hosts answer through the account's own client, and the PSP
+// takes the credentials. It moves nothing, and changes nothing at the PSP.
 func testAccount(c call) error {
 	defer c.Use()()
 	name := c.r.PathValue("name")
@@ -44,10 +50,7 @@ func testAccount(c call) error {
 	c.mayTakeLong()
 	t := accountTest{
 		Object: "account_test", Account: name, Connector: account.Connector.Spec().Name, Mode: account.Mode, OK: true,
-		NotTested: []string{
-			"that the PSP takes the credentials: no connector names a call for it that does nothing",
-			"that the PSP's webhooks arrive: see its dashboard, POST /webhooks/" + name,
-		},
+		Credentials: credentialsNotTested, Webhooks: "none", NotTested: []string{},
 	}
 	t.add(c.checkSecrets(name))
 	found, err := c.exchange.Reach(c.r.Context(), account)
@@ -57,13 +60,60 @@ func testAccount(c call) error {
 	for i := range found {
 		t.add(checkHost(&found[i], now()))
 	}
-	c.audit("accounts.test", name, nil, slog.Bool("ok", t.OK))
+	t.checkCredentials(c, account)
+	t.checkWebhooks(account)
+	c.audit("accounts.test", name, nil, slog.Bool("ok", t.OK), slog.String("credentials", t.Credentials))
 	return c.write(http.StatusOK, t)
 }
 
 func (t *accountTest) add(c checked) {
 	t.OK = t.OK && c.OK
 	t.Checks = append(t.Checks, c)
+}
+
+// What is known of an account's credentials.
+const (
+	credentialsAccepted  = "accepted"
+	credentialsRefused   = "refused"
+	credentialsUnknown   = "unknown"
+	credentialsNotTested = "not_tested"
+)
+
+// checkCredentials asks the PSP, where the connector knows how. What cannot be
+// told is not well: who tests an account wants to go live with it.
+func (t *accountTest) checkCredentials(c call, account *connector.Account) {
+	var nonce [16]byte
+	_, _ = rand.Read(nonce[:]) // it never fails, as its documentation says
+	p, ok := c.exchange.Probe(c.r.Context(), account, nonce)
+	if !ok {
+		t.NotTested = append(t.NotTested, "that the PSP takes the credentials: the connector knows no call that does nothing else")
+		return
+	}
+	k := checked{Check: "credentials", TookMS: p.Took.Milliseconds()}
+	switch {
+	case p.Err != nil:
+		t.Credentials, k.Detail = credentialsUnknown, "cannot tell: "+p.Err.Error()
+	case !p.Accepted:
+		t.Credentials, k.Detail = credentialsRefused, "refused: "+p.Detail
+	case p.Livemode != nil && *p.Livemode != account.Mode.Live():
+		t.Credentials = credentialsAccepted
+		k.Detail = fmt.Sprintf("accepted: %s; but they are not of mode %s, which is the account's", p.Detail, account.Mode)
+	default:
+		t.Credentials, k.OK, k.Detail = credentialsAccepted, true, "accepted: "+p.Detail
+	}
+	t.add(k)
+}
+
+// checkWebhooks says what the PSP must be told. The credentials that verify
+// deliveries are required fields: an account without them does not load.
+func (t *accountTest) checkWebhooks(account *connector.Account) {
+	if _, ok := account.Connector.(connector.WebhookDecoder); !ok {
+		t.add(checked{Check: "webhooks", OK: true, Detail: "the connector has none: news comes by query alone"})
+		return
+	}
+	t.Webhooks = "configured"
+	t.add(checked{Check: "webhooks", OK: true, Detail: "configured: POST /webhooks/" + account.Name})
+	t.NotTested = append(t.NotTested, "that the PSP's webhooks arrive: see its dashboard")
 }
 
 // checkSecrets reads the account's secrets again.

@@ -140,11 +140,13 @@ func requests(t *testing.T) map[string][][]byte {
 		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
 	}
 	for name := range all {
-		raw, err := os.ReadFile(filepath.Join(dir, name+".jsonl"))
-		if err != nil {
-			t.Fatal(err)
+		for _, file := range []string{name + ".jsonl", name + ".probe.jsonl"} {
+			raw, err := os.ReadFile(filepath.Join(dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[name] = append(all[name], bytes.Split(bytes.TrimSpace(raw), []byte("\n"))...)
 		}
-		all[name] = bytes.Split(bytes.TrimSpace(raw), []byte("\n"))
 	}
 	return all
 }

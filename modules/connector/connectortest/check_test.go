@@ -47,6 +47,29 @@ func TestCheckRequestSeesMistakes(t *testing.T) {
 	}
 }
 
+// TestCheckRequestOfProbe holds that a probe is held to what holds for a query.
+func TestCheckRequestOfProbe(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spoil func(*toy)
+		want  string
+	}{
+		"sound":         {func(*toy) {}, ""},
+		"POST without":  {func(c *toy) { c.emptyPost = true }, "POST without a body"},
+		"key on a read": {func(c *toy) { c.wrongKey = true }, "on a query"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newToy()
+			tt.spoil(c)
+			call := connector.Call{Op: payment.Sync{}, BaseURL: "https://api.toy.example", Now: Now()}
+			req, err := c.EncodeProbe(call)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantComplaint(t, checkRequest(prober{c, c}, call, req), tt.want)
+		})
+	}
+}
+
 func TestCheckResultSeesMistakes(t *testing.T) {
 	eur := payment.Money{Minor: 100, Currency: "EUR"}
 	charge := func(authorized, captured, refunded int64) *connector.Charge {

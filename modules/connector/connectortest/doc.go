@@ -34,7 +34,8 @@
 // numbers, always.
 //
 // With the environment variable CONNECTORTEST_REQUESTS set to a directory, [Run]
-// also writes every request to NAME.jsonl in it, for a validator that knows the
+// also writes every request to NAME.jsonl in it, and [RunProbe] to
+// NAME.probe.jsonl, for a validator that knows the
 // PSP's own machine-readable description: {"psp", "method", "url", "headers",
 // "body"}, one object a line.
 package connectortest

@@ -61,6 +61,40 @@ func FuzzDecode(f *testing.F, c connector.Connector, dir string) {
 	})
 }
 
+// FuzzProbe feeds DecodeProbe with answers that grow out of the transcripts of
+// dir. Whatever comes: no panic, no verdict on a 5xx, the same words twice, and
+// none of them a secret.
+func FuzzProbe(f *testing.F, c connector.Prober, dir string) {
+	f.Helper()
+	for _, tr := range load(f, dir) {
+		r, err := parseResponse(tr.files[fileResponse])
+		if err != nil {
+			f.Fatalf("%s: %v", tr.path, err)
+		}
+		f.Add(r.StatusCode, r.Body)
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		response := connector.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: body}
+		got, err := c.DecodeProbe(connector.Call{Now: Now()}, response)
+		if err != nil {
+			for _, bad := range checkLeaks(c, connector.Call{}, []byte(err.Error())) {
+				t.Error(bad)
+			}
+			return
+		}
+		if status >= 500 || got.Detail == "" {
+			t.Errorf("status %d: got %+v", status, got)
+		}
+		again, err := c.DecodeProbe(connector.Call{Now: Now()}, response)
+		if diff := cmp.Diff(got, again); err != nil || diff != "" {
+			t.Errorf("decoded twice: error %v, diff\n%s", err, diff)
+		}
+		for _, bad := range checkLeaks(c, connector.Call{}, []byte(got.Detail)) {
+			t.Error(bad)
+		}
+	})
+}
+
 // FuzzWebhook feeds VerifyWebhook and DecodeWebhook with deliveries that grow
 // out of the transcripts of dir. Nothing that sign did not sign verifies, no
 // error but [connector.ErrSignature] comes of it, and what is decoded keeps the

@@ -69,6 +69,24 @@ func (c *toy) Decode(_ connector.Call, r connector.Response) (connector.Result, 
 	return connector.Result{State: connector.Succeeded, PSPReference: "ch_1"}, nil
 }
 
+func (c *toy) EncodeProbe(call connector.Call) (*http.Request, error) {
+	if c.emptyPost {
+		return http.NewRequest(http.MethodPost, call.BaseURL+"/whoami", http.NoBody)
+	}
+	req, err := http.NewRequest(http.MethodGet, call.BaseURL+"/whoami", http.NoBody)
+	if err == nil && c.wrongKey {
+		req.Header.Set("Idempotency-Key", "x")
+	}
+	return req, err
+}
+
+func (c *toy) DecodeProbe(_ connector.Call, r connector.Response) (connector.Probe, error) {
+	if r.StatusCode >= http.StatusInternalServerError {
+		return connector.Probe{}, fmt.Errorf("status %d", r.StatusCode)
+	}
+	return connector.Probe{Accepted: r.StatusCode == http.StatusOK, Detail: "the toy says " + strconv.Itoa(r.StatusCode)}, nil
+}
+
 func (c *toy) mac(at string, body []byte) string {
 	m := hmac.New(sha256.New, []byte(c.Key.Reveal()))
 	m.Write([]byte(at + "."))
@@ -111,6 +129,7 @@ func (c *toy) Acknowledge() connector.Acknowledgement {
 }
 
 func TestRun(t *testing.T)         { Run(t, newToy(), "testdata/calls") }
+func TestRunProbe(t *testing.T)    { RunProbe(t, newToy(), "testdata/probe") }
 func TestRunWebhooks(t *testing.T) { RunWebhooks(t, newToy(), newToy().sign, "testdata/webhooks") }
 
 func delivery() connector.Delivery {
@@ -121,4 +140,5 @@ func delivery() connector.Delivery {
 
 func TestForgery(t *testing.T)    { Forgery(t, newToy(), delivery(), time.Minute) }
 func FuzzToyDecode(f *testing.F)  { FuzzDecode(f, newToy(), "testdata/calls") }
+func FuzzToyProbe(f *testing.F)   { FuzzProbe(f, newToy(), "testdata/probe") }
 func FuzzToyWebhook(f *testing.F) { FuzzWebhook(f, newToy(), newToy().sign, "testdata/webhooks") }

@@ -21,6 +21,7 @@ import (
 const (
 	calls    = "testdata/calls"
 	webhooks = "testdata/webhooks"
+	probes   = "testdata/probe"
 	// publishedKey is the key of Adyen's own vectors.
 	publishedKey = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00"
 )
@@ -74,6 +75,8 @@ func sign(d *connector.Delivery) {
 }
 
 func TestTranscripts(t *testing.T) { connectortest.Run(t, account(), calls) }
+func TestProbe(t *testing.T)       { connectortest.RunProbe(t, account(), probes) }
+func FuzzProbe(f *testing.F)       { connectortest.FuzzProbe(f, account(), probes) }
 func TestWebhooks(t *testing.T)    { connectortest.RunWebhooks(t, account(), sign, webhooks) }
 func FuzzDecode(f *testing.F)      { connectortest.FuzzDecode(f, account(), calls) }
 

@@ -28,6 +28,7 @@ const (
 	maxEmail        = 256
 	maxIP           = 50
 	metaPayment     = "purser_payment" // our payment's ID
+	cardType        = "scheme"         // what Adyen calls a card
 	maxPostal       = 10
 	maxPSPReference = 64 // Adyen's have 16
 )
@@ -131,7 +132,7 @@ func (a *Connector) encodePayment(c connector.Call, op payment.Authorize) (*http
 	}
 	r := paymentRequest{
 		MerchantAccount: a.MerchantAccount, Reference: c.Reference, Amount: amount, ReturnURL: returnURL(c, op),
-		PaymentMethod: cardMethod{Type: "scheme"}, ShopperInteraction: "Ecommerce",
+		PaymentMethod: cardMethod{Type: cardType}, ShopperInteraction: "Ecommerce",
 		ShopperStatement: statement(op.StatementDescriptor), OrderReference: cut(op.Reference, maxName), Metadata: metadata(op),
 	}
 	if op.Method.Type == payment.MethodCardToken {
@@ -309,11 +310,21 @@ func (a *Connector) encodeDetails(c connector.Call, op payment.Sync) (*http.Requ
 }
 
 func (a *Connector) post(c connector.Call, path, key string, body any) (*http.Request, error) {
+	if key == "" {
+		return nil, errors.New("adyen: no idempotency key")
+	}
+	r, err := a.request(c, path, body)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Idempotency-Key", key)
+	return r, nil
+}
+
+func (a *Connector) request(c connector.Call, path string, body any) (*http.Request, error) {
 	switch {
 	case a.APIKey.Reveal() == "":
 		return nil, errors.New("adyen: no api_key")
-	case key == "":
-		return nil, errors.New("adyen: no idempotency key")
 	case c.Livemode && a.LivePrefix == "" && c.BaseURL == a.Spec().LiveURL:
 		return nil, errors.New("adyen: a live account needs live_prefix")
 	}
@@ -328,7 +339,6 @@ func (a *Connector) post(c connector.Call, path, key string, body any) (*http.Re
 	r.Header.Set("X-Api-Key", a.APIKey.Reveal())
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
-	r.Header.Set("Idempotency-Key", key)
 	return r, nil
 }
 

@@ -113,6 +113,12 @@ func TestTranscripts(t *testing.T) {
 	connectortest.Run(t, c, "testdata/calls")
 }
 
+func TestProbe(t *testing.T) {
+	c, alipay := newTest(t)
+	sealAll(t, alipay, "testdata/probe")
+	connectortest.RunProbe(t, c, "testdata/probe")
+}
+
 // signWebhook signs a delivery as Alipay does.
 func (k *keyPair) signWebhook(d *connector.Delivery) {
 	p, err := url.ParseQuery(string(d.Body))

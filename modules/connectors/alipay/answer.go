@@ -100,6 +100,8 @@ func open(body []byte) (envelope, error) {
 	return e, nil
 }
 
+var errAnswerSignature = errors.New("signature of the answer does not verify")
+
 // believe takes an answer apart, and verifies and reads it. One without any
 // signature (an empty sign) is for [Connector.decode] to judge.
 func (c *Connector) believe(r connector.Response) (e envelope, a answer, err error) {
@@ -114,7 +116,7 @@ func (c *Connector) believe(r connector.Response) (e envelope, a answer, err err
 		return e, a, err
 	}
 	if e.sign != "" && !keys.verify(e.object, e.sign) {
-		return e, a, errors.New("signature of the answer does not verify")
+		return e, a, errAnswerSignature
 	}
 	if err := json.Unmarshal(e.object, &a); err != nil {
 		return e, a, errors.New("answer has a member of the wrong type")

@@ -180,3 +180,8 @@ func values(body []byte) string {
 	}
 	return p.Encode()
 }
+
+func FuzzProbe(f *testing.F) {
+	c, _ := newTest(f)
+	connectortest.FuzzProbe(f, c, "testdata/probe")
+}

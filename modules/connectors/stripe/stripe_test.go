@@ -18,6 +18,7 @@ import (
 const (
 	calls    = "testdata/calls"
 	webhooks = "testdata/webhooks"
+	probes   = "testdata/probe"
 )
 
 func account() *Connector {
@@ -39,6 +40,8 @@ func signWith(secret string, d *connector.Delivery) {
 func sign(d *connector.Delivery) { signWith("whsec_transcript", d) }
 
 func TestTranscripts(t *testing.T) { connectortest.Run(t, account(), calls) }
+func TestProbe(t *testing.T)       { connectortest.RunProbe(t, account(), probes) }
+func FuzzProbe(f *testing.F)       { connectortest.FuzzProbe(f, account(), probes) }
 func TestWebhooks(t *testing.T)    { connectortest.RunWebhooks(t, account(), sign, webhooks) }
 func FuzzDecode(f *testing.F)      { connectortest.FuzzDecode(f, account(), calls) }
 func FuzzWebhook(f *testing.F)     { connectortest.FuzzWebhook(f, account(), sign, webhooks) }
@@ -108,6 +111,24 @@ func TestCheck(t *testing.T) {
 	for name, tt := range tests {
 		if err := account().Check(tt.op); !errors.Is(err, tt.want) {
 			t.Errorf("%s: got %v, want %v", name, err, tt.want)
+		}
+	}
+}
+
+// TestProbeTellsMode holds that a live key in a test account is seen, and that a
+// key of no known form is no claim.
+func TestProbeTellsMode(t *testing.T) {
+	missing := connector.Response{
+		StatusCode: http.StatusNotFound, Body: []byte(`{"error":{"type":"invalid_request_error","code":"resource_missing"}}`),
+	}
+	live, test := true, false
+	for key, want := range map[string]*bool{
+		"sk_live_1": &live, "rk_live_1": &live, "sk_test_1": &test, "rk_test_1": &test, "sk_1": nil, "live_1": nil,
+	} {
+		c := &Connector{SecretKey: connector.NewSecret(key)}
+		p, err := c.DecodeProbe(connector.Call{}, missing)
+		if err != nil || !p.Accepted || (p.Livemode == nil) != (want == nil) || want != nil && *p.Livemode != *want {
+			t.Errorf("%s: got %+v, %v; want accepted and livemode %v", key, p, err, want)
 		}
 	}
 }

@@ -30,6 +30,8 @@ const (
 	maxKey       = 64      // characters of an Idempotency-Key
 	maxReference = 80      // characters
 	referenceLen = 16      // characters of a pspReference
+
+	revoked = "_revoked" // ends the keys that are refused
 )
 
 // Options shape the dialect.
@@ -184,7 +186,7 @@ func asAnswer(err error) books.Answer {
 func (d *Dialect) admit(r *http.Request) (*call, error) {
 	key := r.Header.Get("Idempotency-Key")
 	switch {
-	case r.Header.Get("X-API-Key") == "":
+	case r.Header.Get("X-API-Key") == "", strings.HasSuffix(r.Header.Get("X-API-Key"), revoked):
 		return nil, &apiError{status: http.StatusUnauthorized, code: "000", message: "HTTP Status Response - Unauthorized", kind: "security"}
 	case len(key) > maxKey:
 		return nil, invalid("702", "Idempotency-Key is longer than 64 characters")
@@ -238,6 +240,9 @@ var (
 		redirectToIssuerMethod reference returnUrl riskData sessionValidity shopperEmail shopperIP
 		shopperInteraction shopperLocale shopperName shopperReference shopperStatement store storePaymentMethod
 		telephoneNumber threeDS2RequestData trustedShopper`)
+	methodsMembers = set(`additionalData allowedPaymentMethods amount blockedPaymentMethods browserInfo channel countryCode
+		merchantAccount order shopperConversionId shopperEmail shopperIP shopperLocale shopperReference
+		splitCardFundingSources store storeFiltrationMode telephoneNumber`)
 	detailsMembers = set("authenticationData details paymentData threeDSAuthenticationOnly")
 	captureMembers = set("amount applicationInfo lineItems merchantAccount platformChargebackLogic reference splits subMerchants")
 	refundMembers  = set("amount applicationInfo capturePspReference lineItems merchantAccount merchantRefundReason reference splits store")
@@ -253,6 +258,9 @@ func (c *call) route(r *http.Request) map[string]bool {
 		return nil
 	}
 	switch path {
+	case "paymentMethods":
+		c.op, c.do = books.OpOther, (*call).methods
+		return methodsMembers
 	case "payments":
 		c.op, c.do = books.OpAuthorize, (*call).pay
 		return paymentMembers

@@ -28,11 +28,12 @@ type bench struct {
 	b     *books.Books
 	d     *adyensim.Dialect
 	inbox chan []byte
+	key   string // the API key
 }
 
 func open(t *testing.T) *bench {
 	t.Helper()
-	x := &bench{t: t, inbox: make(chan []byte, 64)}
+	x := &bench{t: t, inbox: make(chan []byte, 64), key: "AQE"}
 	clock := books.NewClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
 	x.b = books.New(books.Config{Now: clock.Now, AfterFunc: clock.AfterFunc, Seed: 3, Client: &http.Client{Transport: x}})
 	t.Cleanup(x.b.Close)
@@ -62,7 +63,7 @@ func (x *bench) post(path, key string, body object) (int, object) {
 		x.t.Fatal(err)
 	}
 	r := httptest.NewRequest(http.MethodPost, "http://sim.example/v72"+path, bytes.NewReader(b))
-	r.Header.Set("X-API-Key", "AQE")
+	r.Header.Set("X-API-Key", x.key)
 	if key != "" {
 		r.Header.Set("Idempotency-Key", key)
 	}
@@ -296,6 +297,31 @@ func TestRefusals(t *testing.T) {
 		status, got := x.post(tt.path, "", tt.body)
 		if status != tt.status || got["errorCode"] != tt.code {
 			t.Errorf("%s: got %d %v, want %d %s", name, status, got, tt.status, tt.code)
+		}
+	}
+	if n := len(x.b.All()); n != 0 {
+		t.Errorf("got %d payments, want none", n)
+	}
+}
+
+// TestMethods asks what reads only, with a good key and with others.
+func TestMethods(t *testing.T) {
+	t.Parallel()
+	x := open(t)
+	for name, tt := range map[string]struct {
+		key, account string
+		status       int
+		code         any
+	}{
+		"good":       {"AQE", account, 200, nil},
+		"revoked":    {"AQE_revoked", account, 401, "000"},
+		"none":       {"", account, 401, "000"},
+		"no account": {"AQE", "", 403, "901"},
+	} {
+		x.key = tt.key
+		status, got := x.post("/paymentMethods", "", object{"merchantAccount": tt.account})
+		if _, listed := got["paymentMethods"]; status != tt.status || got["errorCode"] != tt.code || listed != (tt.status == 200) {
+			t.Errorf("%s: got %d %v, want %d %v", name, status, got, tt.status, tt.code)
 		}
 	}
 	if n := len(x.b.All()); n != 0 {

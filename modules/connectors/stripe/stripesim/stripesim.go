@@ -53,6 +53,9 @@ const (
 	maxKey  = 255     // characters of an Idempotency-Key (docs.stripe.com/api/idempotent_requests)
 )
 
+// revoked ends the keys that are refused as expired.
+const revoked = "_revoked"
+
 // call is one API request on its way through the dialect.
 type call struct {
 	d       *Dialect
@@ -113,6 +116,8 @@ func (d *Dialect) admit(r *http.Request, key string) (*call, endpoint, error) {
 		return nil, endpoint{}, &apiError{status: http.StatusUnauthorized, message: "You did not provide an API key."}
 	case !strings.HasPrefix(secret, "sk_test_") && !strings.HasPrefix(secret, "rk_test_"):
 		return nil, endpoint{}, &apiError{status: http.StatusUnauthorized, message: "Invalid API Key provided: the simulator takes test keys only (sk_test_…, rk_test_…)."}
+	case strings.HasSuffix(secret, revoked):
+		return nil, endpoint{}, &apiError{status: http.StatusUnauthorized, code: "api_key_expired", message: "Expired API Key provided: " + secret[:len("sk_test_")] + "*****"}
 	case len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }):
 		return nil, endpoint{}, invalid("", "", "Idempotency keys are at most 255 ASCII characters long.")
 	}

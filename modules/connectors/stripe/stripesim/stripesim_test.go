@@ -265,8 +265,11 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	x := open(t)
+	check(t, x.must("/v1/payment_intents/pi_nobodys", ""), 404, map[string]any{"error.code": "resource_missing"})
 	x.key = "sk_live_1"
 	check(t, x.pay("pm_card_visa", "manual"), 401, nil)
+	x.key = "sk_test_old_revoked"
+	check(t, x.must("/v1/payment_intents/pi_nobodys", ""), 401, map[string]any{"error.code": "api_key_expired"})
 }
 
 func TestAccountsDoNotMeet(t *testing.T) {
