@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +18,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/purser-pay/purser/modules/api"
+	"github.com/purser-pay/purser/modules/outbox"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
 	"github.com/purser-pay/purser/modules/webhook"
@@ -692,5 +696,57 @@ func TestDeliveriesAndResend(t *testing.T) {
 	d.do("DELETE", endpoints+"/"+all, "")
 	if w := d.do("POST", "/v1/events/"+events[0]+"/resend", "", "Idempotency-Key", "-"); w.Code != 200 || !strings.Contains(w.Body.String(), `"endpoints":[]`) {
 		t.Errorf("resend to nobody: %d %s, want 200 and no endpoint", w.Code, w.Body)
+	}
+}
+
+// TestDeliveredToTheEnd lets the real outbox try an endpoint that was set up
+// here: what arrives is signed by the keys that the answers showed.
+func TestDeliveredToTheEnd(t *testing.T) {
+	d := newDoorWithStore(t)
+	d.now = time.Now() // the receiver's clock is a real one
+	got := make(chan *http.Request, 1)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		got <- r
+	}))
+	defer receiver.Close()
+	targets := webhook.Targets{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true}
+	client := outbox.NewClient(outbox.ClientConfig{Targets: targets})
+	defer client.Close()
+	cfg := d.cfg
+	cfg.Targets, cfg.Tester = targets, outbox.New(outbox.Config{Store: d.store, Box: cfg.Box, Client: client, IDs: cfg.IDs})
+	d.api = api.New(cfg)
+
+	made := d.newHook(`{"url":"`+receiver.URL+`/hook"}`, "k")
+	rotated := d.hook(d.do("POST", endpoints+"/"+made.ID+"/rotate", "", "Idempotency-Key", "r"), 200)
+	w := d.do("POST", endpoints+"/"+made.ID+"/test", "", "Idempotency-Key", "t")
+	var line struct {
+		ID        string
+		Delivered bool
+		Status    int `json:"http_status"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &line); err != nil || w.Code != 200 || !line.Delivered || line.Status != 200 {
+		t.Fatalf("test: %d %s, want delivered", w.Code, w.Body)
+	}
+	r := <-got
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{*made.Secret, *rotated.Secret, rotated.Secrets[0].PublicKey, rotated.Secrets[1].PublicKey} {
+		v, err := webhook.NewVerifier(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Verify(r.Header, body, time.Now()); err != nil {
+			t.Errorf("by %.6s…: %v", key, err)
+		}
+	}
+	if _, ids := d.list(endpoints + "/" + made.ID + "/deliveries"); !slices.Equal(ids, []string{line.ID}) {
+		t.Errorf("the log has %v, want %s", ids, line.ID)
 	}
 }
