@@ -29,8 +29,8 @@ func (o *Outbox) admit(ctx context.Context, items []store.Item) {
 		return
 	}
 	now := o.cfg.Now()
-	var off []job
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	for _, i := range items {
 		event, endpoint, ok := store.CutOutboundID(i.ID)
 		if !ok {
@@ -43,16 +43,13 @@ func (o *Outbox) admit(ctx context.Context, items []store.Item) {
 		o.held[i.ID] = true
 		l := o.line(endpoint, now)
 		if !l.takes(now, len(o.held) < maxHeld/2) {
-			j.due = l.place(now, o.cfg.Chance())
-			off = append(off, j)
+			o.delay(l, j, now)
 			continue
 		}
 		l.waiting = append(l.waiting, j)
 		o.list(l)
 	}
 	o.pump(ctx)
-	o.mu.Unlock()
-	o.putOff(ctx, off)
 }
 
 // line returns what is known of an endpoint. The caller holds the lock, as for
@@ -101,11 +98,11 @@ func (o *Outbox) pump(ctx context.Context) {
 	}
 }
 
-// delay puts an item off that waited in memory.
+// delay puts an item off that cannot wait in memory any longer.
 func (o *Outbox) delay(l *line, j job, now time.Time) {
 	j.due = l.place(now, o.cfg.Chance())
 	o.late = append(o.late, j)
-	o.Wake()
+	nudge(o.off)
 }
 
 // clear puts off all that waits for one endpoint.
@@ -142,34 +139,40 @@ func (o *Outbox) work(ctx context.Context, l *line, j job) {
 	})
 	o.mu.Unlock()
 
-	start := o.cfg.Now()
-	a, url, tried := o.attempt(ctx, j)
+	t := o.attempt(ctx, j)
 	timer.Stop()
-
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	over = true
 	if lasts {
 		o.slow--
 	} else {
 		o.quick--
 	}
-	l.running--
-	delete(o.held, j.item.ID)
+	o.finish(l, j, t)
+	o.pump(ctx)
+	o.mu.Unlock()
+	if t != nil && t.recorded {
+		o.tell(t)
+	}
+}
+
+// finish takes in what came of a job; t is nil where nothing was sent.
+func (o *Outbox) finish(l *line, j job, t *try) {
 	now := o.cfg.Now()
+	l.running--
 	l.used = now
-	if tried {
-		if l.url != url {
+	delete(o.held, j.item.ID)
+	if t != nil {
+		if l.url != t.endpoint.URL {
 			l.reset()
-			l.url = url
+			l.url = t.endpoint.URL
 		}
-		l.learn(now, a, now.Sub(start), o.cfg.PerEndpoint, o.cfg.Chance())
-		if a.result != Delivered {
+		l.learn(now, t.answer, t.took, o.cfg.PerEndpoint, o.cfg.Chance())
+		if t.answer.result != Delivered {
 			o.clear(l, now)
 		}
 	}
 	o.list(l)
-	o.pump(ctx)
 	if o.stuck {
 		o.Wake()
 	}
@@ -190,12 +193,25 @@ func (o *Outbox) giveBack() {
 	o.ready = nil
 }
 
-// putOff gives items back to the queue, those that came late among them, one
-// transaction for many. No try is counted. What its endpoint no longer wants
-// leaves the queue here, without a try.
-func (o *Outbox) putOff(ctx context.Context, off []job) {
+// putOffAlways puts off what is to be, beside Run: nothing that is due waits for
+// it.
+func (o *Outbox) putOffAlways(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.off:
+			o.putOff(context.WithoutCancel(ctx))
+		}
+	}
+}
+
+// putOff gives items back to the queue, one transaction for many. No try is
+// counted. What its endpoint no longer wants leaves the queue here, without a
+// try.
+func (o *Outbox) putOff(ctx context.Context) {
 	o.mu.Lock()
-	off = append(off, o.late...)
+	off := o.late
 	o.late = nil
 	o.mu.Unlock()
 	for len(off) > 0 {
@@ -206,10 +222,10 @@ func (o *Outbox) putOff(ctx context.Context, off []job) {
 }
 
 func (o *Outbox) putOffBatch(ctx context.Context, off []job) {
-	var moved map[string]bool
+	var renewed map[string]bool
 	var dropped int
 	err := o.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		moved, dropped = map[string]bool{}, 0
+		renewed, dropped = map[string]bool{}, 0
 		endpoints := map[string]*payment.Endpoint{}
 		now := o.cfg.Now()
 		for _, j := range off {
@@ -234,8 +250,8 @@ func (o *Outbox) putOffBatch(ctx context.Context, off []job) {
 				dropped++
 				continue
 			}
-			if o.movedTo(e) {
-				moved[e.ID], j.due = true, now
+			if o.renewed(e) {
+				renewed[e.ID], j.due = true, now
 			}
 			j.item.Due = j.due
 			j.item.Tries-- // it was handed out, and not tried
@@ -255,25 +271,29 @@ func (o *Outbox) putOffBatch(ctx context.Context, off []job) {
 		o.cfg.Log.Error("webhooks cannot be put off", slog.String("error", err.Error()))
 		return
 	}
-	for id := range moved {
+	for id := range renewed {
 		if l := o.lines[id]; l != nil {
 			l.reset()
 			l.url = ""
 		}
+	}
+	if len(renewed) > 0 || o.stuck {
+		o.Wake()
 	}
 	if dropped > 0 {
 		o.cfg.Observer.Dropped(dropped)
 	}
 }
 
-// movedTo tells whether an endpoint has another URL than at its last try. It is
-// asked inside a transaction: so nothing of the store may be called with the
-// lock held.
-func (o *Outbox) movedTo(e *payment.Endpoint) bool {
+// renewed tells whether what is held against an endpoint is no longer true: its
+// URL is another, or somebody has cleared its failures, as the merchant does who
+// enables it again, or another process that has delivered. It is asked inside a
+// transaction: so nothing of the store may be called with the lock held.
+func (o *Outbox) renewed(e *payment.Endpoint) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	l := o.lines[e.ID]
-	return l != nil && l.url != "" && l.url != e.URL
+	return l != nil && l.url != "" && (l.url != e.URL || l.failures >= holdAfter && e.FailingSince.IsZero())
 }
 
 // drop takes an item out of the queue for good. Where the gateway itself stopped

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func TestUnreadableSecret(t *testing.T) {
 	}
 	j := job{item: items[0], endpoint: e.ID, leased: started}
 	j.event, _, _ = store.CutOutboundID(items[0].ID)
-	if _, _, tried := o.attempt(t.Context(), j); tried {
+	if tried := o.attempt(t.Context(), j); tried != nil {
 		t.Error("it was tried")
 	}
 	if due, _ := r.due(); !due.Equal(started.Add(retryOwn)) {
@@ -145,6 +146,40 @@ func TestLateFailure(t *testing.T) {
 	}
 	if got := len(r.log(e.ID)); got != 1 {
 		t.Errorf("log: got %d lines, want 1", got)
+	}
+}
+
+// What is held against an endpoint ends when the merchant gives it another URL,
+// or enables it again, and with it what was put off.
+func TestRenewal(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(e *payment.Endpoint, good string)
+	}{
+		{"another URL", func(e *payment.Endpoint, good string) { e.URL = good }},
+		{"enabled again", func(e *payment.Endpoint, _ string) { e.FailingSince = time.Time{} }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			var healthy atomic.Bool
+			m := r.serve(func(w http.ResponseWriter, req *http.Request) {
+				if req.URL.Path == "/" && !healthy.Load() {
+					w.WriteHeader(http.StatusInternalServerError)
+				}
+			})
+			e, _ := r.add("mer_a", m.URL+"/")
+			r.run(r.Outbox)
+			for n := 1; n <= holdAfter; n++ {
+				r.emit("mer_a", 1)
+				r.Wake()
+				r.heard.until(t, "failed", func() bool { return r.heard.tried[Rejected] == n })
+			}
+			healthy.Store(true)
+			r.change(e.ID, func(e *payment.Endpoint) { test.change(e, m.URL+"/good") })
+			r.emit("mer_a", 1)
+			r.Wake()
+			r.heard.until(t, "delivered", func() bool { return r.heard.tried[Delivered] == 1 })
+		})
 	}
 }
 

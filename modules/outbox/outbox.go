@@ -92,7 +92,8 @@ type Config struct {
 // Outbox delivers. It is safe for concurrent use.
 type Outbox struct {
 	cfg   Config
-	wake  chan struct{}
+	wake  chan struct{} // something may be due
+	off   chan struct{} // something is to be put off
 	tests chan struct{}
 
 	mu          sync.Mutex
@@ -128,16 +129,18 @@ func New(cfg Config) *Outbox {
 		cfg.PerEndpoint = DefaultPerEndpoint
 	}
 	return &Outbox{
-		cfg: cfg, wake: make(chan struct{}, 1), tests: make(chan struct{}, maxTests),
+		cfg: cfg, wake: make(chan struct{}, 1), off: make(chan struct{}, 1), tests: make(chan struct{}, maxTests),
 		lines: map[string]*line{}, held: map[string]bool{},
 	}
 }
 
 // Wake tells that events were committed. It does not block, and may be called
 // from anywhere, as often as one likes.
-func (o *Outbox) Wake() {
+func (o *Outbox) Wake() { nudge(o.wake) }
+
+func nudge(c chan<- struct{}) {
 	select {
-	case o.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -148,8 +151,9 @@ func (o *Outbox) Run(ctx context.Context) {
 	// What is under way outlives ctx, but not for long.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	var puts sync.WaitGroup
+	puts.Go(func() { o.putOffAlways(ctx) })
 	for ctx.Err() == nil {
-		o.putOff(work, nil)
 		n := o.room()
 		var items []store.Item
 		if n > 0 {
@@ -167,9 +171,10 @@ func (o *Outbox) Run(ctx context.Context) {
 	timer := time.AfterFunc(grace, stop)
 	defer timer.Stop()
 	o.giveBack()
-	o.putOff(context.WithoutCancel(ctx), nil)
+	puts.Wait()
+	o.putOff(context.WithoutCancel(ctx))
 	o.wg.Wait()
-	o.putOff(context.WithoutCancel(ctx), nil)
+	o.putOff(context.WithoutCancel(ctx))
 }
 
 // room tells how many items may be leased.
@@ -184,7 +189,7 @@ func (o *Outbox) room() int {
 // rest waits until something may be due or, without room, until there is some.
 func (o *Outbox) rest(ctx context.Context, room bool) {
 	wait := idle
-	if room {
+	if room && len(o.wake) == 0 {
 		due, ok, err := o.cfg.Store.Due(ctx, store.Outbound)
 		if err == nil && ok {
 			wait = min(wait, max(due.Sub(o.cfg.Now()), leastRest))

@@ -40,13 +40,17 @@ type try struct {
 	start    time.Time
 	took     time.Duration
 	answer   answer
+	// What follows is known when it is recorded, in the store.
+	recorded bool
+	last     bool              // there will be no other try, and it was not delivered
+	stopped  *payment.Endpoint // the endpoint, where it was paused or disabled
 }
 
 // attempt makes one try and writes what came of it: the line of the log, the
-// queue and, where that changes, the endpoint, in one transaction. tried is
-// false where nothing was sent.
-func (o *Outbox) attempt(ctx context.Context, j job) (a answer, url string, tried bool) {
-	t := try{job: j}
+// queue and, where that changes, the endpoint, in one transaction. It returns
+// nil where nothing was sent.
+func (o *Outbox) attempt(ctx context.Context, j job) *try {
+	t := &try{job: j}
 	err := o.cfg.Store.View(ctx, func(r store.Reader) (err error) {
 		if t.endpoint, err = r.Endpoint(j.endpoint); err != nil {
 			return err
@@ -57,32 +61,26 @@ func (o *Outbox) attempt(ctx context.Context, j job) (a answer, url string, trie
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		o.abandon(ctx, j, nil)
-		return a, "", false
+		return nil
 	case err != nil:
 		o.fail(ctx, j, err)
-		return a, "", false
+		return nil
 	case t.endpoint.Status != payment.EndpointEnabled || t.event.Merchant != t.endpoint.Merchant || t.event.Mode != t.endpoint.Mode:
 		o.abandon(ctx, j, &t.endpoint)
-		return a, "", false
+		return nil
 	}
-	if err := o.send(ctx, &t); err != nil {
+	if err := o.send(ctx, t); err != nil {
 		o.fail(ctx, j, err)
-		return a, "", false
+		return nil
 	}
-	var stopped *payment.Endpoint
-	var last bool
-	err = o.cfg.Store.Update(context.WithoutCancel(ctx), func(tx store.Tx) (err error) {
-		stopped, last, err = o.settle(tx, &t)
-		return err
-	})
+	err = o.cfg.Store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error { return o.settle(tx, t) })
 	if err != nil {
 		// The item is due again when its lease ends.
 		o.cfg.Log.Error("a webhook's delivery cannot be recorded", slog.String("event", j.event),
 			slog.String("endpoint", j.endpoint), slog.String("error", err.Error()))
-	} else {
-		o.tell(&t, stopped, last)
 	}
-	return t.answer, t.endpoint.URL, true
+	t.recorded = err == nil
+	return t
 }
 
 // send signs and sends. Its errors are the gateway's own.
@@ -128,10 +126,10 @@ func (o *Outbox) post(ctx context.Context, e *payment.Endpoint, id string, at ti
 	return a, nil
 }
 
-// settle writes what came of a try. last says that there will be no other and it
-// was not delivered; stopped is the endpoint, where it was paused or disabled.
-func (o *Outbox) settle(tx store.Tx, t *try) (stopped *payment.Endpoint, last bool, err error) {
+// settle writes what came of a try. It may be run more than once.
+func (o *Outbox) settle(tx store.Tx, t *try) (err error) {
 	now := o.cfg.Now()
+	t.last = false
 	d := payment.Delivery{
 		ID: o.cfg.IDs.New(payment.PrefixDelivery), Merchant: t.endpoint.Merchant, Mode: t.endpoint.Mode,
 		Endpoint: t.endpoint.ID, Event: t.event.ID, Type: t.event.Type, Try: t.job.item.Tries,
@@ -139,15 +137,15 @@ func (o *Outbox) settle(tx store.Tx, t *try) (stopped *payment.Endpoint, last bo
 		CreatedAt: t.start, Took: t.took,
 	}
 	next := o.again(t, now)
-	if stopped, err = o.mark(tx, t, now, next.IsZero()); err != nil {
-		return nil, false, err
+	if t.stopped, err = o.mark(tx, t, now, next.IsZero()); err != nil {
+		return err
 	}
-	if stopped != nil {
+	if t.stopped != nil {
 		next = time.Time{}
 	}
 	switch {
 	case d.Delivered, next.IsZero():
-		last = !d.Delivered
+		t.last = !d.Delivered
 		err = tx.Dequeue(store.Outbound, t.job.item.ID)
 	case t.job.ours(now):
 		d.Next = next
@@ -165,9 +163,9 @@ func (o *Outbox) settle(tx store.Tx, t *try) (stopped *payment.Endpoint, last bo
 		err = tx.PutDelivery(d)
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("settle: %w", err)
+		return fmt.Errorf("settle: %w", err)
 	}
-	return stopped, last, nil
+	return nil
 }
 
 // again returns when a failed item is tried again; zero = not any more.
@@ -228,14 +226,14 @@ func (o *Outbox) mark(tx store.Tx, t *try, now time.Time, last bool) (stopped *p
 }
 
 // tell reports what is on disk now.
-func (o *Outbox) tell(t *try, stopped *payment.Endpoint, last bool) {
-	if last {
+func (o *Outbox) tell(t *try) {
+	if t.last {
 		o.cfg.Observer.Dropped(1)
 	}
-	if stopped != nil {
-		o.cfg.Log.Warn("webhook endpoint stopped", slog.String("endpoint", stopped.ID), slog.String("merchant", stopped.Merchant),
-			slog.String("status", string(stopped.Status)), slog.String("reason", stopped.Reason))
-		o.cfg.Observer.Stopped(*stopped)
+	if e := t.stopped; e != nil {
+		o.cfg.Log.Warn("webhook endpoint stopped", slog.String("endpoint", e.ID), slog.String("merchant", e.Merchant),
+			slog.String("status", string(e.Status)), slog.String("reason", e.Reason))
+		o.cfg.Observer.Stopped(*e)
 	}
 	o.cfg.Observer.Tried(t.answer.result, t.took)
 }
