@@ -190,7 +190,8 @@ const (
 	Expire  Queue = "expire"  // payments whose payer's time ends; ID is the payment's
 	Inbound Queue = "inbound" // webhooks of PSPs that are stored and not applied yet
 	// Outbound holds events that endpoints are to be told of; [OutboundID] makes
-	// the ID, and there is no payload.
+	// the ID. There is no payload before the first try; from then on it is the
+	// outbox's own.
 	Outbound Queue = "outbound"
 )
 
