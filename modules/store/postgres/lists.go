@@ -87,12 +87,17 @@ func (l *list) equal(column, value string) {
 	}
 }
 
-// outcome adds a literal beside the argument: only that tells the planner, which
-// does not see the argument, that the partial index holds all the rows.
+// outcome is written as a literal: the planner, which does not see arguments,
+// then knows how few payments are in doubt, and that the partial index has them.
 func (l *list) outcome(o payment.Outcome) {
-	l.equal("outcome", string(o))
-	if o != "" && o != payment.Known {
-		l.where("t.outcome <> 'known'")
+	switch o {
+	case "":
+	case payment.Known:
+		l.where("t.outcome = 'known'")
+	case payment.Unknown, payment.Conflicted:
+		l.where("t.outcome = '" + string(o) + "' AND t.outcome <> 'known'")
+	default:
+		l.none = true
 	}
 }
 

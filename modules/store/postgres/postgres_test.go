@@ -22,6 +22,10 @@ const variable = "PURSER_POSTGRES"
 
 const local = "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"
 
+// calm is the patience of tests that are about something else: a machine that
+// does much beside them makes the server slow.
+const calm = 20 * time.Second
+
 // schema makes a schema of its own for a test, and returns a DSN that leads to
 // it. It is dropped with the test.
 func schema(t testing.TB) DSN {
@@ -88,10 +92,18 @@ func open(t testing.TB, cfg Config) *Store {
 	return s
 }
 
+// set runs an update that must not fail.
+func (s *Store) set(t *testing.T, fn func(store.Tx) error) {
+	t.Helper()
+	if err := s.Update(t.Context(), fn); err != nil {
+		t.Fatalf("update: got error %v, want none", err)
+	}
+}
+
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t testing.TB) store.Store {
 		t.Helper()
-		return open(t, Config{DSN: schema(t)})
+		return open(t, Config{DSN: schema(t), patience: calm})
 	})
 }
 
@@ -99,13 +111,13 @@ func TestReopen(t *testing.T) {
 	storetest.Reopen(t, func(t testing.TB) func() store.Store {
 		t.Helper()
 		dsn := schema(t)
-		return func() store.Store { return open(t, Config{DSN: dsn}) }
+		return func() store.Store { return open(t, Config{DSN: dsn, patience: calm}) }
 	})
 }
 
 func BenchmarkPay(b *testing.B) {
 	storetest.Benchmark(b, func(t testing.TB) store.Store {
 		t.Helper()
-		return open(t, Config{DSN: schema(t)})
+		return open(t, Config{DSN: schema(t), patience: calm})
 	})
 }

@@ -19,13 +19,16 @@ const (
 	maxRuns = 12
 	// pause is the longest wait before the second run; it doubles with each.
 	pause = 4 * time.Millisecond
-	// decision bounds how long we ask what became of a commit.
-	decision = 400 * time.Millisecond
+	// decision is for how long beyond the patience for a first answer we ask what
+	// became of a commit.
+	decision = 300 * time.Millisecond
 	// slowCommit is how long we go on asking where the server answers that it is
 	// still at it.
 	slowCommit = 5 * time.Second
 	// askAgain is the pause between two questions.
 	askAgain = 10 * time.Millisecond
+
+	opCommit = "commit"
 )
 
 // mode is how an update is run.
@@ -174,26 +177,23 @@ func (t *tx) commit(ctx context.Context) error {
 		}
 	}
 	var tag pgconn.CommandTag
-	err := l.send(statement{op: "commit", sql: "COMMIT", take: func(r pgx.BatchResults) (err error) {
+	err := l.send(statement{op: opCommit, sql: "COMMIT", take: func(r pgx.BatchResults) (err error) {
 		tag, err = r.Exec()
 		return err
 	}})
-	if err == nil {
+	switch {
+	case tag.String() == "COMMIT": // whatever became of the connection after it
 		l.begun = false
-		if tag.String() != "COMMIT" {
-			return fmt.Errorf("postgres: commit: %w: the server has rolled back", store.ErrUnavailable)
-		}
 		l.s.cfg.Committed(1)
 		return nil
-	}
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.SeverityUnlocalized == "ERROR" {
-		return err // an answer, and a clear one
-	}
-	if !l.conn.Conn().IsClosed() {
-		return err // it did not leave
+	case err == nil:
+		l.begun = false
+		return fmt.Errorf("postgres: commit: %w: the server has rolled back", store.ErrUnavailable)
+	case !uncertain(err) || !l.conn.Conn().IsClosed():
+		return err
 	}
 	timeline, _ := l.conn.Conn().PgConn().CustomData()[timelineKey].(string)
-	committed, why := l.s.decide(context.WithoutCancel(ctx), t.xid, timeline)
+	committed, why := l.decide(context.WithoutCancel(ctx), t.xid, timeline)
 	switch {
 	case why != nil:
 		l.s.cfg.Log.Error("commit is uncertain", slog.Any("error", err), slog.Any("reason", why))
@@ -205,32 +205,65 @@ func (t *tx) commit(ctx context.Context) error {
 	return err
 }
 
+// uncertain tells that the server may have committed, by the error that came
+// instead of the answers.
+func uncertain(err error) bool {
+	if _, ok := errors.AsType[pgx.ErrPreprocessingBatch](err); ok {
+		return false // nothing has left
+	}
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return true
+	}
+	// Answers come in order: what fails before COMMIT keeps it from being done.
+	at, ok := errors.AsType[*opError](err)
+	return !ok || at.op == opCommit && e.SeverityUnlocalized != "ERROR"
+}
+
 // decide asks what became of a transaction whose COMMIT was not answered.
-func (s *Store) decide(ctx context.Context, xid, timeline string) (committed bool, why error) {
+func (l *link) decide(ctx context.Context, xid, timeline string) (committed bool, why error) {
 	patient, cancel := context.WithTimeout(ctx, slowCommit)
 	defer cancel()
+	bound, cancel := l.extra(ctx)
+	defer cancel()
 	for {
-		status, err := s.ask(patient, xid, timeline)
+		status, err := l.s.ask(bound, xid, timeline)
 		switch {
-		case err != nil:
-			return false, fmt.Errorf("the server does not say what became of transaction %s: %v", xid, err) //nolint:errorlint // it is no error of this store's
-		case status == "committed":
+		case err == nil && status == "committed":
 			return true, nil
-		case status == "aborted":
+		case err == nil && status == "aborted":
 			return false, nil
+		case err == nil:
+			bound, why = patient, errors.New("it is still in progress") // the server lives
+		case errors.Is(err, errOther):
+			return false, err
+		default:
+			why = err
 		}
-		wait(patient, askAgain)
-		if patient.Err() != nil {
-			return false, fmt.Errorf("transaction %s is still in progress", xid)
+		wait(bound, askAgain)
+		if bound.Err() != nil {
+			return false, fmt.Errorf("the server does not say what became of transaction %s: %v", xid, why) //nolint:errorlint // it is no error of this store's
 		}
 	}
 }
 
+// extra bounds what follows a commit that was not answered: by what is left for
+// a first answer, and a little more.
+func (l *link) extra(ctx context.Context) (context.Context, context.CancelFunc) {
+	first, cancel := l.first()
+	defer cancel()
+	if end, ok := first.Deadline(); ok && first.Err() == nil {
+		return context.WithDeadline(ctx, end.Add(decision))
+	}
+	return context.WithTimeout(ctx, decision)
+}
+
+// errOther tells that a transaction's ID may mean another transaction.
+var errOther = errors.New("another server has taken over")
+
 // ask returns the status of a transaction, on a connection of its own: those of
 // the pool may have died together.
 func (s *Store) ask(ctx context.Context, xid, timeline string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, decision)
-	defer cancel()
 	c, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
 	if err != nil {
 		return "", err
@@ -241,7 +274,7 @@ func (s *Store) ask(ctx context.Context, xid, timeline string) (string, error) {
 		return "", err
 	}
 	if now != timeline {
-		return "", fmt.Errorf("it has become timeline %s and was %s", now, timeline)
+		return "", fmt.Errorf("%w: its timeline is %s and was %s", errOther, now, timeline)
 	}
 	// A session that never got its COMMIT would wait for it, and hold its locks,
 	// until the server finds the connection dead.
