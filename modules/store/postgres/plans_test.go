@@ -107,12 +107,16 @@ func TestRoundTrips(t *testing.T) {
 		}, 2},
 		{"a lease", func(int) error { _, err := s.Lease(t.Context(), store.Inbound, now, 1, 0); return err }, 1},
 	} {
-		if err := test.call(0); err != nil { // prepares
-			t.Fatalf("%s: got error %v, want none", test.name, err)
-		}
-		seen.take()
-		if err := test.call(1); err != nil {
-			t.Errorf("%s: got error %v, want none", test.name, err)
+		for i := range 2 { // the first one prepares
+			seen.take()
+			if err := test.call(i); err != nil {
+				t.Fatalf("%s: got error %v, want none", test.name, err)
+			}
+			c, err := s.pool.Acquire(t.Context()) // it is the only one, and is back when a view has ended
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Release()
 		}
 		if got, sql := seen.take(); got != test.want {
 			t.Errorf("%s: got %d round trips, want %d: %q", test.name, got, test.want, sql)

@@ -12,22 +12,26 @@ import (
 )
 
 // View implements [store.Store]. The snapshot is that of the first read. fn may
-// not call a method of the store itself: it holds one of few connections.
+// not call a method of the store itself: it holds one of few connections. The
+// caller does not wait for the transaction's end, which tells nothing.
 func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	defer s.leave()
 	l, done, err := s.link(ctx)
 	if err != nil {
+		s.leave()
 		return err
 	}
-	defer done()
 	l.opening = []statement{{op: "begin", sql: "BEGIN READ ONLY, ISOLATION LEVEL REPEATABLE READ"}}
 	r := &reader{l: l, gone: ctx.Err}
 	defer func() {
 		r.l = nil // a reader that outlives its view fails loudly
-		l.release()
+		go func() {
+			defer s.leave()
+			defer done()
+			l.release()
+		}()
 	}()
 	return fn(r)
 }
