@@ -247,9 +247,9 @@ func everything(t *testing.T, s *Store) {
 	if err := s.View(t.Context(), read); err != nil {
 		t.Error(err)
 	}
-	for _, how := range []mode{bold, careful} {
-		if err := s.run(t.Context(), how, write); !errors.Is(err, undone) {
-			t.Errorf("mode %d: got error %v, want none but ours", how, err)
+	for how, want := range map[mode]error{bold: errDoubted, careful: undone} {
+		if err := s.run(t.Context(), how, write); !errors.Is(err, want) {
+			t.Errorf("mode %d: got error %v, want %v", how, err, want)
 		}
 	}
 	_, _, err := s.Due(t.Context(), store.Recover)

@@ -137,6 +137,8 @@ func (s *Store) run(ctx context.Context, how mode, fn func(store.Tx) error) erro
 	switch {
 	case l.failed != nil && again(l.failed):
 		return l.failed // what fn made of it is ours to settle
+	case err != nil && l.failed == nil && t.wrote && how == bold:
+		return errDoubted
 	case err != nil:
 		return err
 	case l.failed != nil:
@@ -161,6 +163,9 @@ func again(err error) bool {
 var (
 	// errLoose: an update builds on a read that nothing holds in place.
 	errLoose = fmt.Errorf("%w: a read was not locked", errAgain)
+	// errDoubted: fn has failed after writes that it was told had succeeded, and that
+	// nobody has tried.
+	errDoubted = fmt.Errorf("%w: an error rests on writes that were not tried", errAgain)
 	// errTorn: what was read is of several moments.
 	errTorn = fmt.Errorf("%w: reads of several moments", errAgain)
 )

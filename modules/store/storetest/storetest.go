@@ -34,6 +34,7 @@ func Run(t *testing.T, open Open) {
 		{"active", testActive},
 		{"rollback", testRollback},
 		{"panic", testPanic},
+		{"refusals", testRefusals},
 		{"own writes", testOwnWrites},
 		{"snapshot", testSnapshot},
 		{"context", testContext},

@@ -157,6 +157,63 @@ func testPanic(t *testing.T, b *bench) {
 	b.wantFound(t, "at last", &e, allNames)
 }
 
+// testRefusals: what fn decides rests on what became of its writes, also where it
+// then fails.
+func testRefusals(t *testing.T, b *bench) {
+	key := store.IdempotencyKey{
+		KeyScope: store.KeyScope{Merchant: "mer_a", Mode: payment.Test, Key: "k"}, Lease: start, Expires: start.Add(time.Hour),
+	}
+	p := b.payment("mer_a", payment.Test)
+	e := b.event(&p, payment.EventPaymentFailed)
+	b.put(t, &p)
+	b.update(t, func(tx store.Tx) error {
+		if err := tx.PutEvent(e); err != nil {
+			return err
+		}
+		_, _, err := tx.ClaimKey(key, start)
+		return err
+	})
+	misled := errors.New("fn was told that a write had succeeded")
+	stale := p
+	for name, write := range map[string]func(store.Tx) (done bool, err error){
+		"claim": func(tx store.Tx) (bool, error) {
+			_, claimed, err := tx.ClaimKey(key, start)
+			return claimed, err
+		},
+		"payment": func(tx store.Tx) (bool, error) {
+			err := tx.PutPayment(&stale)
+			return err == nil, ignore(err, store.ErrConflict)
+		},
+		"event": func(tx store.Tx) (bool, error) {
+			err := tx.PutEvent(e)
+			return err == nil, ignore(err, store.ErrConflict)
+		},
+		"answer": func(tx store.Tx) (bool, error) {
+			none := key
+			none.Key = "nobody's"
+			err := tx.PutKey(none)
+			return err == nil, ignore(err, store.ErrNotFound)
+		},
+	} {
+		err := b.Update(t.Context(), func(tx store.Tx) error {
+			done, err := write(tx)
+			if err == nil && done {
+				err = misled
+			}
+			return err
+		})
+		wantError(t, name, err, nil)
+	}
+}
+
+// ignore drops an error that is expected.
+func ignore(err, expected error) error {
+	if errors.Is(err, expected) {
+		return nil
+	}
+	return err
+}
+
 func testOwnWrites(t *testing.T, b *bench) {
 	e := b.everything()
 	b.update(t, func(tx store.Tx) error {
