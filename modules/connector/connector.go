@@ -273,7 +273,8 @@ type Event struct {
 	PSPReference string `json:"psp_reference,omitempty"`
 	// ChargePSPReference names the charge of a refund, a capture or a void.
 	ChargePSPReference string `json:"charge_psp_reference,omitempty"`
-	// Result is what the PSP says; its State is never StepDone or NotFound.
+	// Result is what the PSP says; its State is never StepDone, and NotFound only
+	// of a void by our reference.
 	Result Result `json:"result"`
 	// Livemode is the PSP's word; nil where it does not say.
 	Livemode *bool `json:"livemode,omitempty"`

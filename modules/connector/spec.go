@@ -30,8 +30,8 @@ type Spec struct {
 	// PartialCapture, PartialRefund: less than the whole is taken.
 	PartialCapture, PartialRefund bool
 
-	// NotFoundAfter is how long the PSP may fail to find what it has taken;
-	// 0 = 30 s.
+	// NotFoundAfter is how long the PSP may fail to find what it has taken, or,
+	// where there is no query, to tell of it by webhook; 0 = 30 s.
 	NotFoundAfter time.Duration
 	// Source is the PSP documentation that this follows, with its date or API
 	// version.

@@ -244,7 +244,7 @@ func TestAdyenLostAnswer(t *testing.T) {
 			r.fault("adyen", "authorize", "reset_after", 3)
 			id := r.create(adyenCard(payment.CaptureAutomatic, holder)).ID
 			r.want(id, payment.Processing, payment.Unknown, 0, 0)
-			for range 20 {
+			for range 9 {
 				r.pass(time.Minute)
 				r.work()
 			}
@@ -258,6 +258,50 @@ func TestAdyenLostAnswer(t *testing.T) {
 				t.Fatalf("got %s, %s; want %s\n%s", p.Status, p.Outcome, want, tail(r.log.String(), 10))
 			}
 			r.reconcile("adyen", p)
+		})
+	}
+}
+
+// Where a payment by card number is in doubt and no webhook comes for ten minutes,
+// it is undone by our own reference: nothing stays open for ever.
+func TestAdyenSilence(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		fault string
+		want  payment.Status
+	}{
+		{"reset_before", payment.Failed}, // there is nothing to undo
+		{"reset_after", payment.Failed},  // the hold is let go
+	} {
+		t.Run(tt.fault, func(t *testing.T) {
+			t.Parallel()
+			r := newAdyenRig(t)
+			r.fault("adyen", "authorize", tt.fault, 3)
+			id := r.create(adyenCard(payment.CaptureManual, "A Payer")).ID
+			for range 9 {
+				r.pass(time.Minute)
+				r.work()
+			}
+			if p := r.want(id, payment.Processing, payment.Unknown, 0, 0); len(p.Attempts) != 1 {
+				t.Fatalf("before ten minutes: got %d attempts, want the authorization alone", len(p.Attempts))
+			}
+			for range 4 {
+				r.pass(time.Minute)
+				r.work()
+			}
+			if p := r.payment(id); len(p.Attempts) != 2 || p.Attempts[1].Kind != payment.KindVoid {
+				t.Fatalf("after ten minutes: got %+v, want a void", p.Attempts)
+			}
+			if tt.fault == "reset_after" {
+				r.hears("AUTHORISATION") // late, and it waits for the void
+			}
+			r.later()
+			r.hears("TECHNICAL_CANCEL")
+			for range 10 {
+				r.pass(10 * time.Second)
+				r.work()
+			}
+			r.reconcile("adyen", r.want(id, tt.want, payment.Known, 0, 0))
 		})
 	}
 }

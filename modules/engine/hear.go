@@ -94,6 +94,11 @@ func (e *Engine) react(acct *connector.Account, p *payment.Payment, a *payment.A
 		return ignore
 	case !a.Status.Open():
 		return afterwards(p, a, r)
+	case r.State == connector.NotFound && a.Kind == payment.KindVoid:
+		if charge := p.Attempt(a.Charge); charge != nil && e.now().Sub(charge.Sent) >= acct.NotFound() {
+			return accept
+		}
+		return later // it may only not have arrived yet
 	case r.State == connector.Succeeded && r.Amount != p.Amount.With(a.Amount):
 		return conflict
 	case r.State == connector.Succeeded:

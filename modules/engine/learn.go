@@ -564,7 +564,11 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 		_, err := rejected(p, a, r, n)
 		return err
 	case connector.NotFound:
-		if n.now.Sub(a.Sent) >= n.notFoundAfter {
+		since := a.Sent
+		if n.by == byWebhook { // it tells of the charge that was to be undone
+			since = charge.Sent
+		}
+		if n.now.Sub(since) >= n.notFoundAfter {
 			return learnRelease(p, charge, n) // there is nothing that could be paid
 		}
 		return nil

@@ -304,6 +304,10 @@ func (e *Engine) wantsReversal(p *payment.Payment, a *payment.Attempt, acct *con
 		return payment.PurposeReverse, true
 	case patience > 0 && e.now().Sub(a.StartedAt) >= patience:
 		return payment.PurposeExpiry, true
+	case spec.Query == connector.QueryNone && a.Doubt && a.PSPReference == "" && e.now().Sub(a.Sent) >= acct.NotFound():
+		// Nobody can be asked, the request cannot be repeated, and no webhook has
+		// come: what may be at the PSP is undone.
+		return payment.PurposeReverse, true
 	}
 	return "", false
 }

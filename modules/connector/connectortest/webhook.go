@@ -93,7 +93,8 @@ func checkEvent(e connector.Event) []string {
 	if e.Of == payment.KindSync || e.Of == "" {
 		bad = append(bad, fmt.Sprintf("of is %q, want an operation that moves money", e.Of))
 	}
-	if s := e.Result.State; s == connector.StepDone || s == connector.NotFound || s == connector.Rejected {
+	s := e.Result.State
+	if s == connector.StepDone || s == connector.Rejected || s == connector.NotFound && e.Of != payment.KindVoid {
 		bad = append(bad, fmt.Sprintf("a webhook cannot tell %s", s))
 	}
 	if e.Reference == "" && e.PSPReference == "" && e.ChargePSPReference == "" {

@@ -71,6 +71,11 @@ var (
 	_ connector.WebhookDecoder = (*Connector)(nil)
 )
 
+// silence is for how long it means nothing that no webhook has come: Adyen sends
+// most within seconds, and queues them where an endpoint was away. A payment by
+// card number of which nothing is heard for longer is undone by our reference.
+const silence = 10 * time.Minute
+
 // Spec describes what Adyen does for cards.
 func (a *Connector) Spec() connector.Spec {
 	prefix := a.LivePrefix
@@ -92,6 +97,7 @@ func (a *Connector) Spec() connector.Spec {
 		Idempotency:    connector.Idempotency{By: connector.ByKey, Window: keyWindow},
 		Query:          connector.QueryNone,
 		Reversal:       &connector.Reversal{Window: reversalWindow},
+		NotFoundAfter:  silence,
 		PartialCapture: true,
 		PartialRefund:  true,
 		Source:         "https://docs.adyen.com/api-explorer/Checkout/72, webhooks v1",

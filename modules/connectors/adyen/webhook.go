@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -217,6 +218,11 @@ func (i *item) result(e *connector.Event, amount payment.Money) bool {
 	return true
 }
 
+// absent are the reasons of a failed cancel by our reference that say that there is
+// no such payment, in lower case. Adyen's documentation lists none: another text
+// leaves the payment open, for an operator.
+var absent = []string{"transaction not found", "original transaction not found", "payment not found"}
+
 // undone reads the outcome of a cancel. CANCEL_OR_REFUND, which is never asked
 // for here, may have been a refund.
 func (i *item) undone(e *connector.Event, amount payment.Money, done bool) bool {
@@ -225,6 +231,8 @@ func (i *item) undone(e *connector.Event, amount payment.Money, done bool) bool 
 		what = ""
 	}
 	switch {
+	case !done && i.EventCode == "TECHNICAL_CANCEL" && slices.Contains(absent, strings.ToLower(i.Reason)):
+		e.Result = connector.Result{State: connector.NotFound}
 	case !done:
 		e.Result = connector.Result{
 			State: connector.Declined, Failure: told(i.EventCode, i.Reason, payment.ProcessingError), Amount: amount,
