@@ -83,8 +83,11 @@ var plan = []row{
 	{"inbox", room{rooms: []string{"connector", "engine", "payment", "store"}, libs: []string{jsonLib}}},
 	// The waist, and what stands on it.
 	{"gateway", room{
-		rooms: []string{"access", "connector", "engine", "payment", "routing", "seal", "store", "store/sqlite", "transport", "webhook"},
-		libs:  []string{jsonLib, metrics, otel}, face: true,
+		rooms: []string{
+			"access", "connector", "engine", "outbox", "payment", "routing", "seal", "store", "store/postgres", "store/sqlite",
+			"transport", "webhook",
+		},
+		libs: []string{jsonLib, metrics, otel}, face: true,
 	}},
 	{"edge", room{rooms: []string{"access", "api", "connector", "gateway", "inbox"}, face: true}},
 	// The payment provider that misbehaves on purpose.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	json "github.com/go-json-experiment/json"
@@ -53,6 +54,9 @@ func (a *API) health(*request) (response, error) {
 // ready says whether the gateway can take payments: whether its store can be
 // read and written.
 func (a *API) ready(rq *request) (response, error) {
+	if a.cfg.Stopping != nil && a.cfg.Stopping(rq.http) {
+		return response{status: http.StatusServiceUnavailable, body: []byte(`{"status":"stopping"}`)}, nil
+	}
 	ctx, cancel := context.WithTimeout(rq.http.Context(), readyTimeout)
 	defer cancel()
 	if err := a.cfg.Store.Ping(ctx); err != nil {

@@ -43,7 +43,7 @@ type Directory interface {
 }
 
 // Config is what the door stands on. All fields are required but Tester, Targets,
-// Random, Origin and Version.
+// Random, Stopping, Origin and Version.
 type Config struct {
 	Engine    Engine
 	Directory Directory
@@ -61,6 +61,9 @@ type Config struct {
 	IDs    *payment.IDs
 	Now    func() time.Time
 	Log    *slog.Logger
+	// Stopping tells that the server of a request has begun to stop: /readyz then
+	// sends balancers elsewhere while all else is still answered. Nil = never.
+	Stopping func(*http.Request) bool
 	// Origin tells the address under which a caller reached the gateway, such
 	// as "https://pay.example.com"; nil takes it from the request itself.
 	Origin func(*http.Request) string

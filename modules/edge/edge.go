@@ -153,7 +153,7 @@ func (d *doors) Provision(ctx caddy.Context) error {
 	d.app = app
 	d.api = api.New(api.Config{
 		Engine: app.Engine(), Directory: app.Directory(), Store: app.Store(), Pepper: app.Pepper(),
-		Box: app.Box(), Targets: app.WebhookTargets(), IDs: app.IDs(), Now: time.Now, Log: app.Log(), Version: version,
+		Box: app.Box(), Tester: app.Outbox(), Stopping: stopping, Targets: app.WebhookTargets(), IDs: app.IDs(), Now: time.Now, Log: app.Log(), Version: version,
 	})
 	accounts := app.Accounts()
 	d.inbox = inbox.New(inbox.Config{
@@ -162,6 +162,18 @@ func (d *doors) Provision(ctx caddy.Context) error {
 		IDs:     app.IDs(), Now: time.Now, Log: app.Log(),
 	})
 	return nil
+}
+
+// stopping tells that the server has begun to stop and still serves: Caddy's
+// shutdown_delay.
+func stopping(r *http.Request) bool {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return false
+	}
+	v, _ := repl.Get("http.shutting_down")
+	down, _ := v.(bool)
+	return down
 }
 
 // under tells whether a request's path begins with one of prefixes. The path is

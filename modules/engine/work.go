@@ -16,11 +16,12 @@ import (
 )
 
 const (
-	// hold keeps an item from other workers: longer than any exchange.
-	hold = 2 * time.Minute
-	// holdInbound is the same for news, which ask no PSP: what a killed process
-	// has leased waits no longer for another.
+	// holdInbound keeps news, which ask no PSP, from other workers: what a killed
+	// process has leased waits no longer for another.
 	holdInbound = 15 * time.Second
+	// holdMargin is how much longer than an exchange an item is kept whose work
+	// makes one.
+	holdMargin = 5 * time.Second
 	// idle is the longest sleep: other processes cannot wake us.
 	idle = 2 * time.Second
 	// retryFailed is how soon an item is tried again whose work failed in the
@@ -41,9 +42,22 @@ type worker struct {
 func (e *Engine) workers() []worker {
 	return []worker{
 		{store.Inbound, 16, holdInbound, e.workInbound},
-		{store.Recover, 64, hold, e.workRecover},
-		{store.Expire, 16, hold, e.workExpire},
+		{store.Recover, 64, e.hold(), e.workRecover},
+		{store.Expire, 16, e.hold(), e.workExpire},
 	}
+}
+
+// hold keeps an item that asks a PSP from other workers: longer than any exchange
+// and, with the usual timeouts, short enough that another node takes over what a
+// dead one has leased within half a minute. Work that takes longer, as a query
+// and a reversal in a row may, can be done twice at a time: that is safe, for each
+// step is an exchange of its own, and only one of them gets written.
+func (e *Engine) hold() time.Duration {
+	longest := holdInbound - holdMargin
+	for _, a := range e.cfg.Accounts {
+		longest = max(longest, a.Exchange())
+	}
+	return longest + holdMargin
 }
 
 // Run recovers, expires and applies until ctx ends, and then for as long as the

@@ -24,6 +24,9 @@ func backUpStore(c call) error {
 	if !filepath.IsAbs(in.File) {
 		return fmt.Errorf("%w: file is an absolute path on the gateway's machine", errRequest)
 	}
+	if c.ground.copier == nil {
+		return errBackupElsewhere
+	}
 	c.mayTakeLong()
 	s, err := c.ground.copier.run(c.r.Context(), filepath.Clean(in.File))
 	switch {
@@ -39,7 +42,16 @@ func backUpStore(c call) error {
 	return c.write(http.StatusCreated, s)
 }
 
-func showBackup(c call) error { return c.write(http.StatusOK, c.ground.copier.state()) }
+func showBackup(c call) error {
+	if c.ground.copier == nil {
+		return errBackupElsewhere
+	}
+	return c.write(http.StatusOK, c.ground.copier.state())
+}
+
+// errBackupElsewhere refuses where the database has its own ways.
+var errBackupElsewhere = apiError(http.StatusNotImplemented,
+	errors.New("a PostgreSQL store is backed up by PostgreSQL's own means (pg_dump, WAL archiving); see docs/operations.md"))
 
 // mayTakeLong lets a request whose body was read take more time than the admin
 // endpoint gives to the reading: its deadline would end the request's context.

@@ -19,6 +19,7 @@ import (
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/engine"
+	"github.com/purser-pay/purser/modules/outbox"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/routing"
 	"github.com/purser-pay/purser/modules/seal"
@@ -71,6 +72,7 @@ type App struct {
 	directory *access.Directory
 	router    *routing.Router
 	engine    *engine.Engine
+	outbox    *outbox.Outbox
 	exchange  *transport.Transport
 	switches  sync.Mutex // two operators at one switch take turns
 
@@ -183,19 +185,19 @@ func (a *AccountConfig) provision(ctx caddy.Context, name string, resolver func(
 
 // open takes the store and builds the engine on it.
 func (a *App) open(ctx context.Context) error {
-	path, err := under(a.Root, a.StoreConfig.Path)
+	of, opening, err := a.StoreConfig.opening(a.Root, lookup(a.Root))
 	if err != nil {
-		return fmt.Errorf("store: %w", err)
+		return err
 	}
-	if a.ground, err = openGround(ctx, path, a.log); err != nil {
+	if a.ground, err = openGround(ctx, of, opening, a.log); err != nil {
 		return err
 	}
 	a.lifetime.begin(a.letGo)
-	a.onCleanup(func() error { return drop(grounds, path) })
+	a.onCleanup(func() error { return drop(grounds, of) })
 	if err := a.refuseOrphans(ctx); err != nil {
 		return err
 	}
-	key, keys, err := openDirectory(ctx, path, a.pepper, a.ground.store)
+	key, keys, err := openDirectory(ctx, of, a.pepper, a.ground)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -208,6 +210,9 @@ func (a *App) open(ctx context.Context) error {
 	if a.router, err = a.route(ctx); err != nil {
 		return err
 	}
+	forget := a.ground.relay.hear(settingsChanged, func(ctx context.Context) error { return a.readSwitches(ctx, a.router) })
+	a.onCleanup(func() error { forget(); return nil })
+	a.openOutbox()
 	a.exchange = transport.New(transport.Config{
 		Tripper:  func(x *connector.Account) (http.RoundTripper, error) { return clients[x.Name], nil },
 		Version:  version(),
@@ -246,7 +251,8 @@ func version() string {
 
 func (a *App) onCleanup(f func() error) { a.release = append(a.release, f) }
 
-// Start begins recovery, expiry and the application of webhooks.
+// Start begins recovery, expiry, the application of PSPs' webhooks and the sending
+// of our own.
 func (a *App) Start() error {
 	if a.engine == nil {
 		return errors.New("the payments app was only checked")
@@ -259,9 +265,13 @@ func (a *App) Start() error {
 	a.ground.started.Store(a.log)
 	a.stop, a.stopped = cancel, make(chan struct{})
 	go retain(ctx, a.ground, a.log)
+	a.ground.outbox.Store(a.outbox)
 	go func() {
 		defer close(a.stopped)
-		a.engine.Run(ctx)
+		var both sync.WaitGroup
+		both.Go(func() { a.engine.Run(ctx) })
+		both.Go(func() { a.outbox.Run(ctx) })
+		both.Wait()
 	}()
 	return nil
 }
@@ -307,6 +317,9 @@ func (a *App) Ready() bool { return a.engine != nil }
 
 // Engine moves payments.
 func (a *App) Engine() *engine.Engine { return a.engine }
+
+// Outbox tells merchants of events.
+func (a *App) Outbox() *outbox.Outbox { return a.outbox }
 
 // Store keeps the payments. Doors read from it, and leave the writing of payments
 // to the engine.

@@ -126,7 +126,7 @@ func (a *App) parseOption(d *caddyfile.Dispenser, options *fields) error {
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
-		return d.Err("store needs a driver: store sqlite FILE")
+		return d.Err("store needs a driver: store sqlite FILE, or store postgres {env.DATABASE_URL}")
 	}
 	a.StoreConfig.Driver = args[0]
 	switch {
@@ -134,10 +134,39 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 		a.StoreConfig.Path = args[1]
 	case args[0] == driverSQLite:
 		return d.Err("store sqlite takes one file")
-	case args[0] == "postgres":
-		return d.Err("store postgres is not built yet")
+	case args[0] == driverPostgres && len(args) == 2:
+		return a.parsePostgres(d, args[1])
+	case args[0] == driverPostgres:
+		return d.Err("store postgres takes one DSN, by reference, such as {env.DATABASE_URL}")
 	default:
-		return d.Errf("there is no store %q; there is sqlite", args[0])
+		return d.Errf("there is no store %q; there are sqlite and postgres", args[0])
+	}
+	return nil
+}
+
+// parsePostgres reads the DSN, and the block behind it.
+func (a *App) parsePostgres(d *caddyfile.Dispenser, dsn string) error {
+	raw, err := json.Marshal(dsn)
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	if err := json.Unmarshal(raw, &a.StoreConfig.DSN); err != nil {
+		return d.Errf("store postgres: %v", err)
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() != "connections" {
+			return d.Errf("store postgres has no option %q; it has connections", d.Val())
+		}
+		raw, err := parseValue(d, "connections", reflect.TypeFor[int]())
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(raw, &a.StoreConfig.Connections); err != nil {
+			return d.Errf("connections: %v", err)
+		}
+		if err := a.StoreConfig.check(); err != nil {
+			return d.WrapErr(err)
+		}
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -18,29 +17,6 @@ import (
 	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/payment"
 )
-
-// StoreConfig says where payments are kept.
-type StoreConfig struct {
-	// Driver is "sqlite", which is also the default.
-	Driver string `json:"driver,omitempty"`
-	// Path is the database file, made where it is not there; relative to the
-	// app's root. One process at a time may hold it.
-	Path string `json:"path"`
-}
-
-// check refuses what no driver of this build can open.
-func (s StoreConfig) check() error {
-	switch {
-	case s.Driver != "" && s.Driver != driverSQLite:
-		return fmt.Errorf("store %s is not built yet; the one store is sqlite", s.Driver)
-	case s.Path == "":
-		return errors.New("store: a file is needed: store sqlite FILE")
-	default:
-		return nil
-	}
-}
-
-const driverSQLite = "sqlite"
 
 // AccountConfig is one connector account: what belongs to every account, and
 // the connector's own credentials.

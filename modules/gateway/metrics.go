@@ -30,6 +30,7 @@ type meter struct {
 	requestSeconds *prometheus.HistogramVec
 	commits        prometheus.Counter
 	batch          prometheus.Histogram
+	deliveryMeter
 }
 
 func newMeter() *meter {
@@ -65,14 +66,14 @@ func newMeter() *meter {
 			Help:    "Updates that shared one commit.",
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256},
 		}),
+		deliveryMeter: newDeliveryMeter(),
 	}
 }
 
 // register makes the collectors visible in the registry of a configuration.
 func (m *meter) register(r prometheus.Registerer, more ...prometheus.Collector) error {
-	for _, c := range append([]prometheus.Collector{
-		m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch,
-	}, more...) {
+	all := append(m.collectors(), m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch)
+	for _, c := range append(all, more...) {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
 			return fmt.Errorf("register metrics: %w", err)

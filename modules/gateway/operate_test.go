@@ -186,7 +186,8 @@ func TestTold(t *testing.T) {
 	var out bytes.Buffer
 	var log *slog.Logger
 	m := newMeter()
-	s := toldStore{twice{openStore(t, filepath.Join(t.TempDir(), "purser.db"))}, m, func() *slog.Logger { return log }}
+	woken := 0
+	s := toldStore{twice{openStore(t, filepath.Join(t.TempDir(), "purser.db"))}, m, func() *slog.Logger { return log }, func() { woken++ }}
 	put := func(id string, end error) error {
 		return s.Update(t.Context(), func(tx store.Tx) error {
 			err := tx.PutEvent(payment.Event{
@@ -205,6 +206,9 @@ func TestTold(t *testing.T) {
 	}
 	if err := put("evt_3", errRequest); !errors.Is(err, errRequest) {
 		t.Fatalf("a transaction that fails: %v", err)
+	}
+	if woken != 2 {
+		t.Errorf("the outbox was woken %d times, want 2: once for each commit", woken)
 	}
 	got := out.String()
 	if strings.Count(got, "payment event") != 1 || !strings.Contains(got, "event=evt_2 type=payment.succeeded payment=pay_1") {

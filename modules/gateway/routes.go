@@ -16,7 +16,12 @@ func (a *App) route(ctx context.Context) (*routing.Router, error) {
 		candidates = append(candidates, candidate(a.accounts[name]))
 	}
 	router := routing.New(candidates)
-	err := a.ground.store.View(ctx, func(r store.Reader) error {
+	return router, a.readSwitches(ctx, router)
+}
+
+// readSwitches tells a router which accounts operators took out of use.
+func (a *App) readSwitches(ctx context.Context, router *routing.Router) error {
+	return a.ground.store.View(ctx, func(r store.Reader) error {
 		for _, name := range sorted(a.accounts) {
 			off, err := isDisabled(r, name)
 			if err != nil {
@@ -26,7 +31,6 @@ func (a *App) route(ctx context.Context) (*routing.Router, error) {
 		}
 		return nil
 	})
-	return router, err
 }
 
 // candidate is an account as the router sees it.

@@ -13,9 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/outbox"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
-	"github.com/purser-pay/purser/modules/store/sqlite"
 )
 
 // grounds keeps what must outlive a configuration: a new one is provisioned and
@@ -27,10 +27,16 @@ type ground struct {
 	store store.Store
 	// sweep forgets what has lapsed, a bite at a time.
 	sweep func(ctx context.Context, now time.Time, limit int) (int, error)
-	// copier makes backups.
+	// copier makes backups; nil = the store's driver has none.
 	copier *copier
 	// reconciler compares payments with their PSPs.
 	reconciler *reconciler
+	// relay tells the configurations what other nodes have written; nil = there are
+	// no others.
+	relay *relay
+	// outbox is that of the configuration that started last: it is woken where there
+	// is something to be told.
+	outbox atomic.Pointer[outbox.Outbox]
 	// started is the log of the configuration that started last. It need not be
 	// the one that runs: a reload may fail after that.
 	started atomic.Pointer[slog.Logger]
@@ -48,23 +54,32 @@ func (g *ground) log() *slog.Logger {
 	return g.started.Load()
 }
 
-// Destruct closes the store once the last configuration let it go.
-func (g *ground) Destruct() error { return g.store.Close() }
+// wake tells the outbox that something was queued.
+func (g *ground) wake() {
+	if o := g.outbox.Load(); o != nil {
+		o.Wake()
+	}
+}
 
-// openGround loads the store at path from the pool, or opens it.
-func openGround(ctx context.Context, path string, log *slog.Logger) (*ground, error) {
-	g, err := pooled(grounds, path, func() (*ground, error) {
-		s, err := sqlite.Open(ctx, sqlite.Config{Path: path, Now: time.Now, Log: log, Committed: counters.committed})
+// Destruct closes the store once the last configuration let it go.
+func (g *ground) Destruct() error {
+	g.relay.end()
+	return g.store.Close()
+}
+
+// openGround loads a store from the pool, or opens it.
+func openGround(ctx context.Context, key groundKey, open func(context.Context, *slog.Logger) (*opened, error), log *slog.Logger) (*ground, error) {
+	g, err := pooled(grounds, key, func() (*ground, error) {
+		o, err := open(ctx, log)
 		if err != nil {
 			return nil, err
 		}
 		g := &ground{
-			sweep:      s.Sweep,
-			copier:     &copier{store: path, copy: s.Backup, now: time.Now},
-			reconciler: &reconciler{now: time.Now},
-			ids:        &payment.IDs{Now: time.Now, Random: rand.Reader},
+			sweep: o.sweep, copier: o.copier, reconciler: &reconciler{now: time.Now},
+			ids: &payment.IDs{Now: time.Now, Random: rand.Reader},
 		}
-		g.store = toldStore{s, counters, g.log}
+		g.store = toldStore{o.Store, counters, g.log, g.wake}
+		g.relay = startRelay(o.changes)
 		return g, nil
 	})
 	if err != nil {
@@ -99,37 +114,71 @@ func drop(pool *caddy.UsagePool, key any) error {
 var directories = caddy.NewUsagePool()
 
 type directoryKey struct {
-	path   string
+	ground groundKey
 	pepper [sha256.Size]byte
 }
 
-// directory is a pool's entry; there is nothing to close.
-type directory struct{ *access.Directory }
+// directory is a pool's entry.
+type directory struct {
+	*access.Directory
+	forget func() // ends what the relay tells it
+}
 
-// Destruct does nothing.
-func (*directory) Destruct() error { return nil }
+// Destruct lets the relay forget it.
+func (d *directory) Destruct() error {
+	d.forget()
+	return nil
+}
 
 // openDirectory loads the directory of a store from the pool, or reads it.
-func openDirectory(ctx context.Context, path string, pepper []byte, s store.Store) (directoryKey, *access.Directory, error) {
-	key := directoryKey{path, sha256.Sum256(pepper)}
+func openDirectory(ctx context.Context, of groundKey, pepper []byte, g *ground) (directoryKey, *access.Directory, error) {
+	key := directoryKey{of, sha256.Sum256(pepper)}
 	shared, err := pooled(directories, key, func() (*directory, error) {
-		d := access.NewDirectory(pepper, func(ctx context.Context) (merchants []access.Merchant, keys []access.Key, err error) {
-			err = s.View(ctx, func(r store.Reader) error {
-				if merchants, err = r.Merchants(); err != nil {
-					return err
-				}
-				keys, err = r.APIKeys("")
-				return err
-			})
-			return merchants, keys, err
-		}, time.Now)
+		d := access.NewDirectory(pepper, allKeys(g.store), time.Now)
+		if g.relay != nil {
+			d.Distrust(g.relay.live, oneKey(g.store))
+		}
+		// Heard of before it is read: what changes in between is read again.
+		forget := g.relay.hear(keysChanged, d.Refresh)
 		if err := d.Refresh(ctx); err != nil {
+			forget()
 			return nil, err
 		}
-		return &directory{d}, nil
+		return &directory{d, forget}, nil
 	})
 	if err != nil {
 		return directoryKey{}, nil, err
 	}
 	return key, shared.Directory, nil
+}
+
+// allKeys reads everybody who may call.
+func allKeys(s store.Store) func(context.Context) ([]access.Merchant, []access.Key, error) {
+	return func(ctx context.Context) (merchants []access.Merchant, keys []access.Key, err error) {
+		err = s.View(ctx, func(r store.Reader) error {
+			if merchants, err = r.Merchants(); err != nil {
+				return err
+			}
+			keys, err = r.APIKeys("")
+			return err
+		})
+		return merchants, keys, err
+	}
+}
+
+// oneKey reads one key and its merchant.
+func oneKey(s store.Store) access.Lookup {
+	return func(ctx context.Context, id string) (m access.Merchant, k access.Key, err error) {
+		err = s.View(ctx, func(r store.Reader) (err error) {
+			m, k = access.Merchant{}, access.Key{}
+			if k, err = r.APIKey(id); err == nil {
+				m, err = r.Merchant(k.Merchant)
+			}
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+		return m, k, err
+	}
 }

@@ -17,6 +17,8 @@ type toldStore struct {
 	// log returns the logger of the present configuration, which the store
 	// outlives; nil where there is none.
 	log func() *slog.Logger
+	// wake is called after a commit that may have queued webhooks.
+	wake func()
 }
 
 // told is one event, with what the payment was in the same transaction.
@@ -29,12 +31,18 @@ type told struct {
 
 // Update runs fn in a transaction.
 func (s toldStore) Update(ctx context.Context, fn func(store.Tx) error) error {
-	var written []told
+	var (
+		written []told
+		queued  bool
+	)
 	err := s.Store.Update(ctx, func(tx store.Tx) error {
-		written = written[:0]
-		return fn(toldTx{tx, &written})
+		written, queued = written[:0], false
+		return fn(toldTx{tx, &written, &queued})
 	})
 	if err == nil {
+		if queued || len(written) > 0 {
+			s.wake()
+		}
 		for i := range written {
 			s.meter.event(written[i].event.Type)
 			s.tell(ctx, &written[i])
@@ -60,6 +68,13 @@ func (s toldStore) tell(ctx context.Context, t *told) {
 type toldTx struct {
 	store.Tx
 	written *[]told
+	queued  *bool
+}
+
+// Enqueue puts an item into a queue, and remembers that webhooks wait.
+func (t toldTx) Enqueue(q store.Queue, i store.Item) error {
+	*t.queued = *t.queued || q == store.Outbound
+	return t.Tx.Enqueue(q, i)
 }
 
 // PutEvent writes an event and remembers it.
