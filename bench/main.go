@@ -110,7 +110,7 @@ func timeStarts(ctx context.Context, d *deployment.Deployment) (milliseconds flo
 	var took []time.Duration
 	for i := range starts + 1 {
 		if i > 0 {
-			if err := d.Kill(); err != nil {
+			if err := d.Nodes[0].Kill(); err != nil {
 				return 0, err
 			}
 		}

@@ -111,7 +111,7 @@ func measurePayments(ctx context.Context, d *deployment.Deployment, o options) (
 		return nil, err
 	}
 	profiled := make(chan error, 1)
-	go func() { profiled <- profile(ctx, d.Admin, o) }()
+	go func() { profiled <- profile(ctx, d.Nodes[0].Admin, o) }()
 	token, err := measure(ctx, to("card_token", cardToken), o)
 	if err := errors.Join(err, <-profiled); err != nil {
 		return nil, err

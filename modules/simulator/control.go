@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/purser-pay/purser/modules/connectors/stripe/stripesim"
 	"github.com/purser-pay/purser/modules/simulator/books"
 )
 
@@ -219,9 +220,11 @@ func (s *Simulator) postWebhook(r *http.Request) (any, error) {
 	if s.dialects[in.Connector] == nil {
 		return nil, errors.New("connector " + in.Connector + " is not simulated")
 	}
-	e, err := s.books.Webhooks.Register(books.Endpoint{
-		Connector: in.Connector, Account: stripeAccount(in.Account), URL: in.URL, Secret: in.Secret,
-	})
+	account := in.Account
+	if in.Connector == stripesim.Connector {
+		account = stripeAccount(account)
+	}
+	e, err := s.books.Webhooks.Register(books.Endpoint{Connector: in.Connector, Account: account, URL: in.URL, Secret: in.Secret})
 	e.Secret = ""
 	return e, err
 }

@@ -83,12 +83,12 @@ func TestCrash(t *testing.T) {
 	random := rand.New(rand.NewPCG(n, 1))
 	orders := make([]*order, size.payments)
 	for i := range orders {
-		orders[i] = draw(random, i)
+		orders[i] = draw(random, i, usual)
 	}
-	if err := setFaults(ctx, w.Simulator); err != nil {
+	if err := setFaults(ctx, w.Simulator, faults); err != nil {
 		t.Fatal(err)
 	}
-	killer := release(ctx, w, size.kills, fail)
+	killer := release(ctx, w, size.kills, w.strike, fail)
 	begun := load(ctx, w, orders, strikes(random, size.kills, size.payments), killer)
 	killer.end()
 	struck, err := endFaults(ctx, w.Simulator)
@@ -115,11 +115,7 @@ func TestCrash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, some := range map[string][]string{"double": f.double, "lost": f.lost, "wrong": f.wrong, "unresolved": f.undecided} {
-		for _, text := range some[:min(shown, len(some))] {
-			t.Errorf("%s: %s", name, text)
-		}
-	}
+	f.report(t)
 	if len(left) > 0 {
 		t.Errorf("%d things are in doubt after %s, the first of them %s", len(left), settled, left[0])
 	}
@@ -132,6 +128,16 @@ func TestCrash(t *testing.T) {
 		n, len(orders), f.money, unfinished, killer.kills, killer.cut, total(struck), calls, w.sent.Load(), w.repeated.Load(),
 		len(f.double), len(f.lost), len(f.wrong), max(len(f.undecided), len(left)),
 		loaded.Round(time.Second), settled.Seconds(), time.Since(began).Round(time.Second))
+}
+
+// report fails the test for each finding.
+func (f *findings) report(t *testing.T) {
+	t.Helper()
+	for name, some := range map[string][]string{"double": f.double, "lost": f.lost, "wrong": f.wrong, "unresolved": f.undecided} {
+		for _, text := range some[:min(shown, len(some))] {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
 }
 
 // open builds the binary and starts a gateway with a merchant.
@@ -168,7 +174,7 @@ func open(t *testing.T, seed uint64) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{d, newMerchant(d.URL, key, clients)}
+	return &world{Deployment: d, merchant: newMerchant(d.URL, key, clients)}
 }
 
 // load begins the orders, and has the killer strike in the midst of them. When
@@ -229,7 +235,7 @@ func canary(ctx context.Context, t *testing.T, w *world, orders []*order) {
 		t.Error(err)
 		return
 	}
-	found, err := leaks(w, orders, b)
+	found, err := leaks(ctx, w, orders, b)
 	if err != nil {
 		t.Error(err)
 	}

@@ -94,6 +94,15 @@ func (m *merchant) once(ctx context.Context, method, path, key string, body []by
 	return answer{resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Idempotent-Replayed") == "true", b}, nil
 }
 
+// try makes one try at a payment.
+func (m *merchant) try(ctx context.Context, key string, body any) (answer, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return answer{}, err
+	}
+	return m.once(ctx, http.MethodPost, "/v1/payments", key, b)
+}
+
 // call repeats until there is an answer: anything but a lost connection, a
 // failure of the gateway, or word that an earlier try is still running.
 func (m *merchant) call(ctx context.Context, method, path, key string, body []byte) (answer, error) {

@@ -18,20 +18,30 @@ type object = map[string]any
 type purchase uint8
 
 const (
-	automatic   purchase = iota // card number: two calls to the PSP
-	token                       // stored card: one call
-	captured                    // authorized, then captured, in part or whole
-	refunded                    // paid, then given back, in part or whole
-	canceled                    // authorized, then released
-	barcode                     // Alipay, the till scans the payer
-	qr                          // Alipay, the payer scans the till
-	declined                    // the card has no money
-	notAtAlipay                 // the wallet has no money
+	automatic     purchase = iota // card number: two calls to the PSP
+	token                         // stored card: one call
+	captured                      // authorized, then captured, in part or whole
+	refunded                      // paid, then given back, in part or whole
+	canceled                      // authorized, then released
+	barcode                       // Alipay, the till scans the payer
+	qr                            // Alipay, the payer scans the till
+	declined                      // the card has no money
+	notAtAlipay                   // the wallet has no money
+	adyenPaid                     // Adyen, which tells by webhook alone
+	adyenCaptured                 // authorized there, then captured
+	adyenRefunded                 // paid there, then given back
 	purchases
 )
 
-// shares of 100 orders.
-var shares = [purchases]int{18, 8, 18, 16, 10, 12, 8, 7, 3}
+// mix is the shares of 100 orders.
+type mix [purchases]int
+
+var (
+	// usual are Stripe and Alipay.
+	usual = mix{18, 8, 18, 16, 10, 12, 8, 7, 3, 0, 0, 0}
+	// threeDialects has Adyen as well.
+	threeDialects = mix{14, 6, 14, 12, 8, 10, 8, 6, 2, 8, 6, 6}
+)
 
 // order is one thing to be paid, drawn from the seed before anything runs.
 type order struct {
@@ -59,7 +69,7 @@ const (
 	emptyCode = "2866147093022504" // ends in 04: balance not enough
 )
 
-func draw(random *rand.Rand, number int) *order {
+func draw(random *rand.Rand, number int, shares mix) *order {
 	o := &order{number: number, amount: 100 + random.Int64N(500000)}
 	n := random.IntN(100)
 	for n >= shares[o.purchase] {
@@ -89,6 +99,11 @@ func draw(random *rand.Rand, number int) *order {
 		o.body["payment_method"], o.body["capture_method"] = card(goodCards), "manual"
 	case declined:
 		o.body["payment_method"] = card(badCards)
+	case adyenPaid, adyenCaptured, adyenRefunded:
+		o.body["payment_method"], o.body["account"] = card(goodCards[:1]), "adyen"
+		if o.purchase == adyenCaptured {
+			o.body["capture_method"] = "manual"
+		}
 	case barcode:
 		o.body["payment_method"] = alipay(object{"flow": "barcode", "auth_code": paidCode + fmt.Sprintf("%02d50", random.IntN(100))})
 	case notAtAlipay:
@@ -151,6 +166,7 @@ func (p *payment) unsettled() bool {
 type world struct {
 	*deployment.Deployment
 	*merchant
+	database *deployment.Database // nil = SQLite
 }
 
 const (
@@ -175,11 +191,11 @@ func (o *order) carry(ctx context.Context, w *world) error {
 	switch {
 	case o.purchase == qr && o.payment.Status == "requires_action":
 		return o.pay(ctx, w)
-	case o.purchase == captured && o.payment.Status == "requires_capture":
+	case (o.purchase == captured || o.purchase == adyenCaptured) && o.payment.Status == "requires_capture":
 		return o.repeat(ctx, w, "capture", "/capture", object{"amount": o.part}, func() bool { return o.payment.Captured > 0 })
 	case o.purchase == canceled && o.payment.Status == "requires_capture":
 		return o.repeat(ctx, w, "cancel", "/cancel", object{}, func() bool { return o.payment.Status == "canceled" })
-	case o.purchase == refunded && o.payment.Status == "succeeded":
+	case (o.purchase == refunded || o.purchase == adyenRefunded) && o.payment.Status == "succeeded":
 		return o.giveBack(ctx, w)
 	}
 	return nil

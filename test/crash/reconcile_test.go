@@ -187,19 +187,19 @@ func (f *findings) expect(o *order, p *payment, say func(string, ...any)) {
 		say("a card without money led to %s", p.Status)
 	}
 	switch {
-	case o.purchase == captured && p.Captured != 0 && p.Captured != o.part,
-		o.purchase == refunded && p.Refunded != 0 && p.Refunded != o.part:
+	case (o.purchase == captured || o.purchase == adyenCaptured) && p.Captured != 0 && p.Captured != o.part,
+		(o.purchase == refunded || o.purchase == adyenRefunded) && p.Refunded != 0 && p.Refunded != o.part:
 		say("captured %d, refunded %d, asked for %d of %d", p.Captured, p.Refunded, o.part, o.amount)
 	case o.purchase == canceled && p.Captured != 0:
 		say("captured %d of what was to be released", p.Captured)
-	case o.purchase != refunded && p.Refunded != 0 && p.Status == "succeeded":
+	case o.purchase != refunded && o.purchase != adyenRefunded && p.Refunded != 0 && p.Status == "succeeded":
 		say("refunded %d that nobody asked to", p.Refunded)
 	}
 }
 
 // leaks searches everything that the gateway has written for what it must
 // never write.
-func leaks(w *world, orders []*order, events []byte) ([]string, error) {
+func leaks(ctx context.Context, w *world, orders []*order, events []byte) ([]string, error) {
 	needles := map[string][]byte{"payment code": []byte(paidCode), "empty payment code": []byte(emptyCode)}
 	for _, n := range append(append([]string{}, goodCards...), badCards...) {
 		needles["card number …"+n[len(n)-4:]] = []byte(n)
@@ -226,6 +226,11 @@ func leaks(w *world, orders []*order, events []byte) ([]string, error) {
 	}
 	look("the events", events)
 	sawPayment = false // the canary must sing where something is to be found: in the files
+	if w.database != nil {
+		if err := w.database.Rows(ctx, func(table, row string) { look("table "+table, []byte(row)) }); err != nil {
+			return nil, err
+		}
+	}
 	for _, folder := range []string{"data", "logs", "home"} {
 		err := filepath.WalkDir(w.Path(folder), func(name string, entry fs.DirEntry, err error) error {
 			if err != nil || !entry.Type().IsRegular() {

@@ -1,7 +1,8 @@
 // Package deployment runs the real binary on loopback for the tests and
 // measurements that want the thing itself: a gateway with a SQLite store in a
-// folder, and the PSP simulator as a process of its own, whose books therefore
-// survive the gateway's death. It is for test mode alone.
+// folder, or several with a PostgreSQL store behind a balancer, and the PSP
+// simulator as a process of its own, whose books therefore survive the gateways'
+// death. It is for test mode alone.
 package deployment
 
 import (
@@ -31,6 +32,9 @@ const alipayApp = "2021000000000001"
 
 const alipayKeyBits = 2048
 
+// adyenMerchant is the merchant account at the simulated Adyen.
+const adyenMerchant = "PurserTestECOM"
+
 // Config says what is to be run.
 type Config struct {
 	// Binary is the path of a built purser.
@@ -39,21 +43,27 @@ type Config struct {
 	Dir string
 	// Seed makes the simulator repeatable.
 	Seed uint64
-	// Timeout and NotFoundAfter are those of both accounts; at least 1 s.
+	// Timeout and NotFoundAfter are those of all accounts; at least 1 s.
 	Timeout, NotFoundAfter time.Duration
+	// Nodes is how many gateways there are; 0 = 1. More than one need a Database,
+	// and have a balancer before them.
+	Nodes int
+	// Database is the DSN of a PostgreSQL store; "" = SQLite.
+	Database string
 }
 
-// Deployment is a gateway, which may be dead at the moment, and its simulator.
-// Its methods are for one goroutine, but for what is read of its fields.
+// Deployment is a gateway, or several, and their simulator. Its methods are for
+// one goroutine, but for what is read of its fields.
 type Deployment struct {
 	cfg Config
-	// URL is the merchants' address, Admin the operators' host:port.
-	URL, Admin string
-	Simulator  *Simulator
+	// URL is the merchants' address.
+	URL       string
+	Nodes     []*Node
+	Simulator *Simulator
 	// Secrets must never turn up in what the gateway writes, by name.
-	Secrets map[string]string
-	gateway *Process
-	port    string
+	Secrets  map[string]string
+	balancer *Process
+	merchant string // its ID
 }
 
 // Build builds cmd/purser into dir once, unless PURSER_BINARY names a binary
@@ -87,25 +97,51 @@ func Open(ctx context.Context, cfg Config) (*Deployment, error) {
 			return nil, fmt.Errorf("deployment: %w", err)
 		}
 	}
-	var err error
-	if d.port, err = FreePort(ctx); err != nil {
-		return nil, err
+	if cfg.Nodes <= 1 {
+		if err := d.addNode(ctx, "gateway"); err != nil {
+			return nil, err
+		}
+		d.URL = d.Nodes[0].URL
 	}
-	adminPort, err := FreePort(ctx)
-	if err != nil {
-		return nil, err
+	for i := range cfg.Nodes {
+		if cfg.Nodes == 1 {
+			break
+		}
+		if err := d.addNode(ctx, "node"+strconv.Itoa(i+1)); err != nil {
+			return nil, err
+		}
 	}
-	d.URL, d.Admin = "http://127.0.0.1:"+d.port, "127.0.0.1:"+adminPort
 	if err := d.makeSecrets(); err != nil {
 		return nil, err
 	}
+	if cfg.Nodes > 1 {
+		port, err := FreePort(ctx)
+		if err != nil {
+			return nil, err
+		}
+		d.URL = "http://127.0.0.1:" + port
+	}
+	var err error
 	if d.Simulator, err = startSimulator(ctx, d); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(d.introduce(ctx), os.WriteFile(d.Path("config", "Caddyfile"), []byte(d.caddyfile()), 0o600)); err != nil {
-		return nil, errors.Join(err, d.Simulator.process.Kill())
+	if err := errors.Join(d.introduce(ctx), d.writeConfigs()); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	if cfg.Nodes > 1 {
+		if err := d.balance(ctx); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
 	}
 	return d, nil
+}
+
+func (d *Deployment) writeConfigs() error {
+	var errs []error
+	for _, n := range d.Nodes {
+		errs = append(errs, os.WriteFile(n.config(), []byte(d.caddyfile(n)), 0o600))
+	}
+	return errors.Join(errs...)
 }
 
 // Path is a file of the deployment's folder.
@@ -130,6 +166,8 @@ func (d *Deployment) makeSecrets() error {
 		"seal_key":              base64.StdEncoding.EncodeToString,
 		"stripe_secret_key":     func(b []byte) string { return "sk_test_" + hex.EncodeToString(b) },
 		"stripe_webhook_secret": func(b []byte) string { return "whsec_" + hex.EncodeToString(b) },
+		"adyen_api_key":         func(b []byte) string { return "AQE" + hex.EncodeToString(b) },
+		"adyen_hmac_key":        hex.EncodeToString,
 	} {
 		b := make([]byte, 32)
 		if _, err := rand.Read(b); err != nil {
@@ -151,10 +189,16 @@ func (d *Deployment) makeSecrets() error {
 	if err != nil {
 		return fmt.Errorf("make alipay key: %w", err)
 	}
+	if d.cfg.Database != "" {
+		if err := os.WriteFile(d.Path("config", "database"), []byte(d.cfg.Database), 0o600); err != nil {
+			return fmt.Errorf("deployment: %w", err)
+		}
+	}
 	err = os.WriteFile(d.Path("config", "alipay_own_public_key"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o600)
 	return errors.Join(err, d.secret("alipay_private_key", base64.StdEncoding.EncodeToString(private)))
 }
 
+// secret writes a secret's file.
 func (d *Deployment) secret(name, value string) error {
 	d.Secrets[name] = value
 	return os.WriteFile(d.Path("config", name), []byte(value+"\n"), 0o600)
@@ -180,28 +224,53 @@ func (d *Deployment) introduce(ctx context.Context) error {
 	)
 }
 
-// Webhooks has the simulated Stripe send its events to the gateway, as it does
-// from the start.
+// Webhooks has the simulated Stripe and Adyen send their events to the gateway, as
+// they do from the start. (Alipay is told with each payment.)
 func (d *Deployment) Webhooks(ctx context.Context) error {
-	return d.Simulator.Post(ctx, "/webhooks", map[string]any{
-		"connector": "stripe", "url": d.URL + "/webhooks/stripe", "secret": d.Secrets["stripe_webhook_secret"],
-	})
+	return errors.Join(
+		d.Simulator.Post(ctx, "/webhooks", map[string]any{
+			"connector": "stripe", "url": d.URL + "/webhooks/stripe", "secret": d.Secrets["stripe_webhook_secret"],
+		}),
+		d.Simulator.Post(ctx, "/webhooks", map[string]any{
+			"connector": "adyen", "account": adyenMerchant, "url": d.URL + "/webhooks/adyen", "secret": d.Secrets["adyen_hmac_key"],
+		}),
+	)
 }
 
-// caddyfile is the gateway's configuration. Plain HTTP is for loopback.
+// store is the line of the configuration that says where payments are kept.
+func (d *Deployment) store() string {
+	if d.cfg.Database != "" {
+		return "postgres {file.database}"
+	}
+	return "sqlite ../data/purser.db"
+}
+
+// caddyfile is a node's configuration. Plain HTTP is for loopback. A node that
+// stops serves on for as long as a balancer needs to notice.
 //
 //nolint:dupword // an account may bear its connector's name
-func (d *Deployment) caddyfile() string {
+func (d *Deployment) caddyfile(n *Node) string {
+	delay := ""
+	if len(d.Nodes) > 1 {
+		delay = "shutdown_delay 1s"
+	}
 	return strings.NewReplacer(
-		"ADMIN", d.Admin, "URL", d.URL, "SIM", d.Simulator.URL, "APP", alipayApp,
-		"TIMEOUT", d.cfg.Timeout.String(), "NOTFOUND", d.cfg.NotFoundAfter.String(),
+		"ADMIN", n.Admin, "URL", n.URL, "SIM", d.Simulator.URL, "APP", alipayApp, "STORE", d.store(), "MERCHANT", adyenMerchant,
+		"TIMEOUT", d.cfg.Timeout.String(), "NOTFOUND", d.cfg.NotFoundAfter.String(), "DELAY", delay,
 	).Replace(`{
 	admin ADMIN
 	auto_https off
+	persist_config off
+	grace_period 10s
+	DELAY
 	payments {
-		store sqlite ../data/purser.db
+		store STORE
 		pepper {file.pepper}
 		seal_key {file.seal_key}
+		webhooks {
+			allow 127.0.0.1/32
+			allow_http
+		}
 		account stripe stripe {
 			mode test
 			merchants *
@@ -210,6 +279,17 @@ func (d *Deployment) caddyfile() string {
 			not_found_after NOTFOUND
 			secret_key {file.stripe_secret_key}
 			webhook_secret {file.stripe_webhook_secret}
+		}
+		account adyen adyen {
+			mode test
+			merchants *
+			pinned_only
+			base_url SIM/adyen
+			timeout TIMEOUT
+			not_found_after NOTFOUND
+			api_key {file.adyen_api_key}
+			merchant_account MERCHANT
+			hmac_key {file.adyen_hmac_key}
 		}
 		account alipay alipay {
 			mode test
@@ -230,49 +310,45 @@ URL {
 `)
 }
 
-// Start starts the gateway. It may be called again after [Deployment.Kill].
-func (d *Deployment) Start() (err error) {
-	d.gateway, err = d.Run("gateway", "run", "--config", d.Path("config", "Caddyfile"), "--adapter", "caddyfile")
-	return err
+// Start starts every gateway.
+func (d *Deployment) Start() error {
+	var errs []error
+	for _, n := range d.Nodes {
+		errs = append(errs, n.Start())
+	}
+	return errors.Join(errs...)
 }
 
-// Kill ends the gateway with SIGKILL, and returns once it is gone.
-func (d *Deployment) Kill() error { return d.gateway.Kill() }
+// PID is the process of the first gateway.
+func (d *Deployment) PID() int { return d.Nodes[0].PID() }
 
-// PID is the process of the gateway.
-func (d *Deployment) PID() int { return d.gateway.PID() }
-
-// Ended is closed when the gateway that was started last has ended.
-func (d *Deployment) Ended() <-chan struct{} { return d.gateway.ended }
-
-// Close ends both processes.
+// Close ends all processes.
 func (d *Deployment) Close() error {
-	var err error
-	if d.gateway != nil {
-		err = d.gateway.Kill()
+	var errs []error
+	for _, n := range d.Nodes {
+		if n.process != nil {
+			errs = append(errs, n.process.Kill())
+		}
 	}
-	return errors.Join(err, d.Simulator.process.Kill())
+	for _, p := range []*Process{d.balancer, d.Simulator.process} {
+		if p != nil {
+			errs = append(errs, p.Kill())
+		}
+	}
+	return errors.Join(errs...)
 }
 
-// Ready waits until the gateway serves.
+// Ready waits until every gateway serves, and the balancer knows.
 func (d *Deployment) Ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
-	defer cancel()
-	pause := time.NewTicker(2 * time.Millisecond)
-	defer pause.Stop()
-	for {
-		err := get(ctx, d.URL+"/readyz", nil)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-pause.C:
-		case <-d.Ended():
-			return fmt.Errorf("the gateway ended; see %s", d.Path("logs", "gateway.log"))
-		case <-ctx.Done():
-			return fmt.Errorf("the gateway is not ready: %w", errors.Join(ctx.Err(), err))
+	for _, n := range d.Nodes {
+		if err := n.Ready(ctx); err != nil {
+			return err
 		}
 	}
+	if d.balancer != nil {
+		return d.balanced(ctx)
+	}
+	return nil
 }
 
 // Key makes a merchant with a key for mode test, by the operator's commands.
@@ -281,18 +357,30 @@ func (d *Deployment) Key(ctx context.Context) (string, error) {
 	if err := d.command(ctx, &merchant, "merchants", "create", "--name", "Shop"); err != nil {
 		return "", err
 	}
-	var key struct{ Key string }
-	if err := d.command(ctx, &key, "keys", "create", "--merchant", merchant.ID, "--mode", "test"); err != nil {
-		return "", err
-	}
-	d.Secrets["api_key"] = key.Key
-	return key.Key, nil
+	d.merchant = merchant.ID
+	_, key, err := d.NewKey(ctx)
+	d.Secrets["api_key"] = key
+	return key, err
+}
+
+// NewKey makes one more key for the merchant.
+func (d *Deployment) NewKey(ctx context.Context) (id, text string, err error) {
+	var key struct{ ID, Key string }
+	err = d.command(ctx, &key, "keys", "create", "--merchant", d.merchant, "--mode", "test")
+	return key.ID, key.Key, err
+}
+
+// RevokeKey revokes a key, at the first node.
+func (d *Deployment) RevokeKey(ctx context.Context, id string) error {
+	var key struct{ ID string }
+	return d.command(ctx, &key, "keys", "revoke", id)
 }
 
 // logSize is how much of a log is worth showing, in bytes.
 const logSize = 8 << 10
 
-// LogTail is the end of a process's log: "gateway" or "simulator".
+// LogTail is the end of a process's log: "simulator", "balancer", "gateway", or of
+// several "node1" and so on.
 func (d *Deployment) LogTail(name string) string {
 	b, err := os.ReadFile(d.Path("logs", name+".log"))
 	if err != nil {

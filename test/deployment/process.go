@@ -59,7 +59,7 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // command runs one command of the operator, and reads its JSON.
 func (d *Deployment) command(ctx context.Context, answer any, args ...string) error {
-	cmd := exec.CommandContext(ctx, d.cfg.Binary, append(args, "--json", "--address", d.Admin)...) //nolint:gosec // G204: our own words
+	cmd := exec.CommandContext(ctx, d.cfg.Binary, append(args, "--json", "--address", d.Nodes[0].Admin)...) //nolint:gosec // G204: our own words
 	var out, errs bytes.Buffer
 	cmd.Env, cmd.Stdout, cmd.Stderr = d.env(), &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -67,6 +67,16 @@ func (d *Deployment) command(ctx context.Context, answer any, args ...string) er
 	}
 	if err := json.Unmarshal(out.Bytes(), answer); err != nil {
 		return fmt.Errorf("purser %v: %w in %q", args, err, out.String())
+	}
+	return nil
+}
+
+// plain runs one command that prints nothing of use.
+func (d *Deployment) plain(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, d.cfg.Binary, args...) //nolint:gosec // G204: our own words
+	cmd.Env = d.env()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("purser %v: %w\n%s", args, err, out)
 	}
 	return nil
 }
