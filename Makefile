@@ -40,7 +40,8 @@ run: ## run the gateway for development; ARGS="--listen 127.0.0.1:9443"
 test: ## run every test, the core once more under the race detector, the README's walk and the crash test whole
 	$(GO) test $(most)
 	$(GO) test -race -short $(core)
-	$(GO) test -count=1 -v ./test/walk/... ./test/crash/...
+	$(GO) test -count=1 -v ./test/walk/...
+	$(GO) test -count=1 -v -run '^TestCrash$$' ./test/crash/...
 
 .PHONY: test-short
 test-short: ## run the core's tests without the long ones, for use between edits
@@ -52,7 +53,11 @@ test-race: ## run every test under the race detector; builds Caddy a second time
 
 .PHONY: crash
 crash: ## kill the gateway in the middle of payments, and look what it knows afterwards
-	$(GO) test -count=1 -v ./test/crash/...
+	$(GO) test -count=1 -v -run '^TestCrash$$' ./test/crash/...
+
+.PHONY: cluster
+cluster: ## the same to three nodes on PostgreSQL, and what only several can show; CLUSTER_PAYMENTS=5000
+	$(GO) test -count=1 -timeout 45m -v -skip '^TestCrash$$' ./test/crash/...
 
 .PHONY: defects
 defects: ## break the money path on purpose, and see that its tests notice
