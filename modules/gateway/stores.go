@@ -131,8 +131,24 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*opened, er
 	return &opened{Store: s, sweep: s.Sweep, copier: &copier{store: path, copy: s.Backup, now: time.Now}}, nil
 }
 
+const (
+	// openPatience is how long a node that starts waits for its database: both may
+	// be starting at the same time.
+	openPatience = 30 * time.Second
+	// openPause is the time between two tries.
+	openPause = 200 * time.Millisecond
+)
+
 func openPostgres(ctx context.Context, dsn postgres.DSN, conns int, log *slog.Logger) (*opened, error) {
+	deadline, told := time.Now().Add(openPatience), false
 	s, err := postgres.Open(ctx, postgres.Config{DSN: dsn, Conns: conns, Now: time.Now, Log: log, Committed: counters.committed})
+	for errors.Is(err, store.ErrUnavailable) && time.Now().Before(deadline) && pause(ctx, openPause) {
+		if !told {
+			told = true
+			log.Warn("waiting for the store", slog.String("error", err.Error()))
+		}
+		s, err = postgres.Open(ctx, postgres.Config{DSN: dsn, Conns: conns, Now: time.Now, Log: log, Committed: counters.committed})
+	}
 	if err != nil {
 		return nil, err
 	}
