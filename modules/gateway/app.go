@@ -194,11 +194,17 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.lifetime.begin(a.letGo)
 	a.onCleanup(func() error { return drop(grounds, of) })
-	if err := a.refuseOrphans(ctx); err != nil {
+	if err := a.ground.patiently(ctx, a.log, func() error { return a.refuseOrphans(ctx) }); err != nil {
 		return err
 	}
-	key, keys, err := openDirectory(ctx, of, a.pepper, a.ground)
-	if err != nil {
+	var (
+		key  directoryKey
+		keys *access.Directory
+	)
+	if err := a.ground.patiently(ctx, a.log, func() (err error) {
+		key, keys, err = openDirectory(ctx, of, a.pepper, a.ground)
+		return err
+	}); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	a.directory = keys
@@ -207,7 +213,10 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.router, err = a.route(ctx); err != nil {
+	if err := a.ground.patiently(ctx, a.log, func() (err error) {
+		a.router, err = a.route(ctx)
+		return err
+	}); err != nil {
 		return err
 	}
 	forget := a.ground.relay.hear(settingsChanged, func(ctx context.Context) error { return a.readSwitches(ctx, a.router) })
@@ -258,7 +267,7 @@ func (a *App) Start() error {
 		return errors.New("the payments app was only checked")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	if err := a.rememberAccounts(ctx); err != nil {
+	if err := a.ground.patiently(ctx, a.log, func() error { return a.rememberAccounts(ctx) }); err != nil {
 		cancel()
 		return err
 	}

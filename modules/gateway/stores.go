@@ -139,16 +139,37 @@ const (
 	openPause = 200 * time.Millisecond
 )
 
-func openPostgres(ctx context.Context, dsn postgres.DSN, conns int, log *slog.Logger) (*opened, error) {
+// patiently tries again while a store on another machine is away.
+func patiently(ctx context.Context, log *slog.Logger, try func() error) error {
 	deadline, told := time.Now().Add(openPatience), false
-	s, err := postgres.Open(ctx, postgres.Config{DSN: dsn, Conns: conns, Now: time.Now, Log: log, Committed: counters.committed})
-	for errors.Is(err, store.ErrUnavailable) && time.Now().Before(deadline) && pause(ctx, openPause) {
+	for {
+		err := try()
+		if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrUncertain) ||
+			time.Now().After(deadline) || !pause(ctx, openPause) {
+			return err
+		}
 		if !told {
 			told = true
 			log.Warn("waiting for the store", slog.String("error", err.Error()))
 		}
-		s, err = postgres.Open(ctx, postgres.Config{DSN: dsn, Conns: conns, Now: time.Now, Log: log, Committed: counters.committed})
 	}
+}
+
+// patiently is [patiently] where the store is on another machine; a file that
+// cannot be read now cannot be read in half a minute.
+func (g *ground) patiently(ctx context.Context, log *slog.Logger, try func() error) error {
+	if g.relay == nil {
+		return try()
+	}
+	return patiently(ctx, log, try)
+}
+
+func openPostgres(ctx context.Context, dsn postgres.DSN, conns int, log *slog.Logger) (*opened, error) {
+	var s *postgres.Store
+	err := patiently(ctx, log, func() (err error) {
+		s, err = postgres.Open(ctx, postgres.Config{DSN: dsn, Conns: conns, Now: time.Now, Log: log, Committed: counters.committed})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
