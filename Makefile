@@ -81,6 +81,10 @@ bench: ## measure a gateway on this machine; BENCH holds the program's own flags
 examples: ## build the example of a third party's connector, and pay with it
 	cd examples/connector-acme && $(GO) vet ./... && $(GO) test -count=1 ./...
 
+.PHONY: grown
+grown: ## compare the cost of a payment among a million others with that in an empty store; GROWN=1000000
+	PURSER_GROWN=$(or $(GROWN),1000000) $(GO) test -count=1 -timeout 60m -v -run '^TestGrown$$' ./modules/store/...
+
 .PHONY: lint
 lint: $(GOLANGCI) ## look for what is wrong, in the wrong room, or jars
 	$(GOLANGCI) run

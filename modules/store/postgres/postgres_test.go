@@ -121,3 +121,10 @@ func BenchmarkPay(b *testing.B) {
 		return open(t, Config{DSN: schema(t), patience: calm})
 	})
 }
+
+func TestGrown(t *testing.T) {
+	storetest.Grown(t, func(t testing.TB) store.Store {
+		t.Helper()
+		return open(t, Config{DSN: schema(t), patience: calm})
+	})
+}

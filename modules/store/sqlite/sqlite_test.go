@@ -44,3 +44,10 @@ func BenchmarkPay(b *testing.B) {
 		return open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})
 	})
 }
+
+func TestGrown(t *testing.T) {
+	storetest.Grown(t, func(t testing.TB) store.Store {
+		t.Helper()
+		return open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})
+	})
+}

@@ -56,7 +56,7 @@ func (b *bench) fixture() *fixture {
 	return &fixture{before, after, b.event(&after, payment.EventPaymentSucceeded), b.key(after.Merchant, payment.Test, "")}
 }
 
-func (f *fixture) pay(b *testing.B, s store.Store, n int64) error {
+func (f *fixture) pay(b testing.TB, s store.Store, n int64) error {
 	suffix := fmt.Sprintf("%08d", n)
 	before, after, event, key := f.before, f.after, f.event, f.key
 	before.ID += suffix
