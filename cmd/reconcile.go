@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -93,20 +94,22 @@ func showReconciliation(w io.Writer, answer json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var text strings.Builder
 	for _, f := range r.Findings {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Kind, f.Payment, orDash(f.Account), f.Detail)
+		fmt.Fprintf(&text, "%s\t%s\t%s\t%s\n", f.Kind, f.Payment, orDash(f.Account), f.Detail)
 	}
 	if r.Omitted > 0 {
-		fmt.Fprintf(table, "… and %d more\n", r.Omitted)
+		fmt.Fprintf(&text, "… and %d more\n", r.Omitted)
 	}
-	fmt.Fprintf(table, "%d payments in %s: %d agree, %d changed, %d in doubt, %d not answered, %d that cannot be asked about, %d with nothing at a PSP\n",
+	fmt.Fprintf(&text, "%d payments in %s: %d agree, %d changed, %d in doubt, %d not answered, %d that cannot be asked about, %d with nothing at a PSP\n",
 		r.Payments, time.Duration(r.TookMS)*time.Millisecond, r.Agreed, r.Changed, r.Unresolved, r.Silent, r.Deaf, r.Nothing)
 	if r.Lifted {
-		fmt.Fprintln(table, "The freeze of the restored store is lifted: new payments are taken.")
+		text.WriteString("The freeze of the restored store is lifted: new payments are taken.\n")
 	}
 	if r.Warning != "" {
-		fmt.Fprintln(table, "Note:", r.Warning)
+		text.WriteString("Note: " + r.Warning + "\n")
 	}
-	return table.Flush()
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, err = table.Write([]byte(text.String()))
+	return errors.Join(err, table.Flush())
 }

@@ -21,7 +21,7 @@ func reconcilePayments(c call) error {
 		return err
 	}
 	c.mayTakeLong()
-	s, err := c.App.reconcile(c.r.Context(), in.Since, in.AcceptUnasked)
+	s, err := c.reconcile(c.r.Context(), in.Since, in.AcceptUnasked)
 	if errors.Is(err, errReconciles) {
 		err = apiError(http.StatusConflict, err)
 	}

@@ -224,7 +224,7 @@ func thawRestored(tx store.Tx) error {
 	}
 	var f frost
 	if json.Unmarshal([]byte(text), &f) != nil || f.By != frozenByBackup {
-		return nil
+		return nil //nolint:nilerr // a freeze that we cannot read is not ours to end
 	}
 	return tx.PutSetting(engine.SettingFrozen, "")
 }

@@ -11,7 +11,7 @@ import (
 // balance starts a balancer before the nodes: the binary itself, as the Caddy that
 // it is. It tries another node where one cannot be reached, and never sends a
 // request twice.
-func (d *Deployment) balance(ctx context.Context) (err error) {
+func (d *Deployment) balance() (err error) {
 	upstreams := make([]string, len(d.Nodes))
 	for i, n := range d.Nodes {
 		upstreams[i] = strings.TrimPrefix(n.URL, "http://")

@@ -129,7 +129,7 @@ func Open(ctx context.Context, cfg Config) (*Deployment, error) {
 		return nil, errors.Join(err, d.Close())
 	}
 	if cfg.Nodes > 1 {
-		if err := d.balance(ctx); err != nil {
+		if err := d.balance(); err != nil {
 			return nil, errors.Join(err, d.Close())
 		}
 	}

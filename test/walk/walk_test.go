@@ -69,7 +69,7 @@ func TestWalk(t *testing.T) {
 		case command == "" || strings.HasPrefix(command, "#"):
 		default:
 			got := second.run(t, command)
-			for _, w := range strings.Split(want, " … ") {
+			for w := range strings.SplitSeq(want, " … ") {
 				if !strings.Contains(got, strings.TrimSpace(w)) {
 					t.Fatalf("%s\nprinted %s\nwant %s", command, got, w)
 				}
@@ -136,7 +136,7 @@ type terminal struct {
 func (s *terminal) serve(t *testing.T, command string) {
 	t.Helper()
 	args := strings.Fields(command)
-	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), args[0], args[1:]...) //nolint:gosec // the README's own words
+	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), args[0], args[1:]...)
 	s.cmd.Dir, s.cmd.Env = s.dir, environment(s.dir)
 	var errs bytes.Buffer
 	s.cmd.Stderr = &errs

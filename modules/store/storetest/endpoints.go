@@ -181,7 +181,11 @@ func testDeliveries(t *testing.T, b *bench) {
 	wantError(t, "taken ID", b.Update(t.Context(), func(tx store.Tx) error { return tx.PutDelivery(again) }), store.ErrConflict)
 	slices.Reverse(all)
 	for _, q := range []store.DeliveryQuery{
-		{}, {Endpoint: "we_1"}, {Event: "evt_2"}, {Endpoint: "we_1", Event: "evt_0"}, {Endpoint: "we_unknown"},
+		{},
+		{Endpoint: "we_1"},
+		{Event: "evt_2"},
+		{Endpoint: "we_1", Event: "evt_0"},
+		{Endpoint: "we_unknown"},
 		{Paging: store.Paging{Merchant: "mer_a", Mode: payment.Test}},
 		{Paging: store.Paging{Merchant: "mer_a", Mode: payment.Test}, Event: "evt_2"},
 		{Paging: store.Paging{Merchant: "mer_a", Mode: payment.Live}},
