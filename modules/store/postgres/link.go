@@ -197,6 +197,8 @@ const timelineKey = "purser timeline"
 // greet learns who the server is, and sees to it that commits are durable
 // whatever the server's default.
 func greet(ctx context.Context, c *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
 	timeline, durable, err := identify(ctx, c)
 	if err != nil {
 		return err

@@ -65,6 +65,11 @@ const (
 	// answer, together; and each further round trip. Who calls can then say
 	// within two seconds that the store is away.
 	patience = 1500 * time.Millisecond
+	// connectPatience is how long a new connection may take to come about. Who
+	// wanted it goes away sooner, and it is there for the next: a server that is
+	// short of time would otherwise begin connections again and again that nobody
+	// waits for.
+	connectPatience = 6 * time.Second
 	// sooner is by how much the server gives up before us on a statement, and
 	// before that on a lock, so that the connection survives.
 	sooner = 100 * time.Millisecond
@@ -183,7 +188,7 @@ func (s *Store) configure() (*pgxpool.Config, error) {
 	// on another: nothing was sent on it before.
 	pool.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	conn := pool.ConnConfig
-	conn.ConnectTimeout = s.patience
+	conn.ConnectTimeout = max(s.patience, connectPatience)
 	conn.Tracer = s.cfg.tracer
 	conn.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	if conn.ValidateConnect == nil { // of several hosts, the one that takes writes
