@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -267,6 +268,10 @@ var codes = map[string]error{
 	"XX":    store.ErrUnavailable, // corrupted
 }
 
+// hopeless is the class of errors of a connection that no waiting mends: it is not
+// believed who we are.
+const hopeless = "28"
+
 // fault puts an error of PostgreSQL under the error of package store that it
 // means. It passes others through, nil among them.
 func fault(op string, err error) error {
@@ -281,7 +286,10 @@ func fault(op string, err error) error {
 		if !ok && len(e.Code) == 5 {
 			meaning = codes[e.Code[:2]]
 		}
+		_, connecting := errors.AsType[*pgconn.ConnectError](err)
 		switch {
+		case meaning == nil && connecting && !strings.HasPrefix(e.Code, hopeless):
+			return fmt.Errorf("postgres: %w: %w", store.ErrUnavailable, err) // as where it lets nobody in for now
 		case meaning == nil:
 			return fmt.Errorf("postgres: %w", err)
 		case errors.Is(meaning, errMissed), errors.Is(meaning, store.ErrUnavailable):

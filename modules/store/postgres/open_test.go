@@ -1,11 +1,13 @@
 package postgres
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -200,5 +202,34 @@ func TestUnstorableText(t *testing.T) {
 		if err != nil {
 			t.Errorf("%q: got error %v, want none", text, err)
 		}
+	}
+}
+
+// TestOpenClosedDoors: a database that lets nobody in for now is away.
+func TestOpenClosedDoors(t *testing.T) {
+	dsn := schema(t)
+	c, err := pgx.Connect(t.Context(), string(dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close(context.Background()) }) // it has done its work
+	name := "purser_test_" + token()
+	for _, text := range []string{"CREATE DATABASE " + name, "ALTER DATABASE " + name + " ALLOW_CONNECTIONS false"} {
+		if _, err := c.Exec(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if _, err := c.Exec(context.Background(), "DROP DATABASE "+name); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(string(dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	if _, err := Open(t.Context(), Config{DSN: DSN(u.String()), patience: calm}); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("got error %v, want %v", err, store.ErrUnavailable)
 	}
 }
