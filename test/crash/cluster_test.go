@@ -300,8 +300,9 @@ func TestStoreAway(t *testing.T) {
 		m := newMerchant(n.URL, w.key, 1)
 		began := time.Now()
 		a, err := m.try(ctx, "away-"+n.Name, body)
-		if took := time.Since(began); err != nil || a.status != http.StatusServiceUnavailable || refusal(a).Code != "store_unavailable" || took > 2*time.Second {
-			t.Errorf("%s: got %d %s after %s (error %v), want 503 store_unavailable within 2 s", n.Name, a.status, refusal(a).Code, took, err)
+		if took := time.Since(began); err != nil || a.status != http.StatusServiceUnavailable || refusal(a).Code != "store_unavailable" || a.later == "" || took > 2*time.Second {
+			t.Errorf("%s: got %d %s, Retry-After %q, after %s (error %v), want 503 store_unavailable within 2 s and when to come again",
+				n.Name, a.status, refusal(a).Code, a.later, took, err)
 		}
 	}
 	if got := sends(ctx, t, w); got != before {

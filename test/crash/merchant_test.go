@@ -58,6 +58,7 @@ type answer struct {
 	kind     string
 	replayed bool
 	body     []byte
+	later    string // Retry-After
 }
 
 // once makes one try.
@@ -91,7 +92,9 @@ func (m *merchant) once(ctx context.Context, method, path, key string, body []by
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		return answer{}, err
 	}
-	return answer{resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Idempotent-Replayed") == "true", b}, nil
+	return answer{
+		resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Idempotent-Replayed") == "true", b, resp.Header.Get("Retry-After"),
+	}, nil
 }
 
 // try makes one try at a payment.
