@@ -47,15 +47,10 @@ func TestMigrationRace(t *testing.T) {
 	}
 }
 
-// TestNewerSchema: a release that is older than the schema stays away from it.
-func TestNewerSchema(t *testing.T) {
-	dsn := schema(t)
-	open(t, Config{DSN: dsn})
-	cfg, err := pgx.ParseConfig(string(dsn))
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := fstest.MapFS{"9999_later.sql": {Data: []byte("-- +goose Up\nCREATE TABLE later (id integer);\n")}}
+// later is this release's migrations and one more.
+func later(t *testing.T, change string) fs.FS {
+	t.Helper()
+	files := fstest.MapFS{"9999_later.sql": {Data: []byte("-- +goose Up\n" + change + "\n")}}
 	known, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +62,66 @@ func TestNewerSchema(t *testing.T) {
 		}
 		files[strings.TrimPrefix(name, "migrations/")] = &fstest.MapFile{Data: data}
 	}
-	if err := apply(t.Context(), cfg, files); err != nil {
+	return files
+}
+
+// TestMigrationUnderLoad: while a newer release migrates, the nodes of this one go
+// on: what they know of the tables is still true.
+func TestMigrationUnderLoad(t *testing.T) {
+	dsn := schema(t)
+	nodes := []*Store{open(t, Config{DSN: dsn, patience: calm}), open(t, Config{DSN: dsn, patience: calm})}
+	cfg, err := pgx.ParseConfig(string(dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const workers, each = 8, 60
+	half := make(chan struct{}, workers)
+	var wg sync.WaitGroup
+	id := func(worker, n int) string { return fmt.Sprintf("pay_%d_%d", worker, n) }
+	for w := range workers {
+		wg.Go(func() {
+			s := nodes[w%len(nodes)]
+			for n := range each {
+				if n == each/3 {
+					half <- struct{}{}
+				}
+				err := s.Update(t.Context(), put(id(w, n)))
+				if err == nil {
+					err = s.View(t.Context(), func(r store.Reader) error { _, err := r.Payment(id(w, n)); return err })
+				}
+				if err != nil {
+					t.Errorf("worker %d, payment %d: got error %v, want none", w, n, err)
+					return
+				}
+			}
+		})
+	}
+	for range workers / 2 {
+		<-half
+	}
+	change := "ALTER TABLE payments ADD COLUMN later text NOT NULL DEFAULT '';\nCREATE INDEX payments_later ON payments (later);"
+	if err := apply(t.Context(), cfg, later(t, change)); err != nil {
+		t.Errorf("migrate under load: got error %v, want none", err)
+	}
+	wg.Wait()
+	for w := range workers {
+		for n := range each {
+			if !t.Failed() && !has(t, nodes[0], id(w, n)) {
+				t.Errorf("%s is missing", id(w, n))
+			}
+		}
+	}
+}
+
+// TestNewerSchema: a release that is older than the schema stays away from it.
+func TestNewerSchema(t *testing.T) {
+	dsn := schema(t)
+	open(t, Config{DSN: dsn})
+	cfg, err := pgx.ParseConfig(string(dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := apply(t.Context(), cfg, later(t, "CREATE TABLE later (id integer);")); err != nil {
 		t.Fatalf("later release: got error %v, want none", err)
 	}
 	if _, err := Open(t.Context(), Config{DSN: dsn}); err == nil || !strings.Contains(err.Error(), "newer release") {
