@@ -33,6 +33,9 @@ const maxAdminAnswer = 32 << 20
 type adminClient struct {
 	http *http.Client
 	base string
+	// origin is what Caddy wants to hear of who asks; "" on a socket, where it takes
+	// none.
+	origin string
 }
 
 // newAdminClient takes "host:port" or "unix//path".
@@ -42,9 +45,9 @@ func newAdminClient(address string) (*adminClient, error) {
 		return nil, usageError("admin address %q is neither host:port nor unix//path", address)
 	}
 	base := "http://" + addr.JoinHostPort(0)
-	dial := addr.JoinHostPort(0)
+	origin, dial := base, addr.JoinHostPort(0)
 	if addr.IsUnixNetwork() {
-		base = "http://127.0.0.1" // a name that Caddy's host check takes on a socket
+		base, origin = "http://127.0.0.1", "" // any name will do on a socket
 		dial, _, _ = strings.Cut(addr.Host, "|")
 	}
 	transport := &http.Transport{
@@ -53,7 +56,7 @@ func newAdminClient(address string) (*adminClient, error) {
 		},
 		DisableKeepAlives: true,
 	}
-	return &adminClient{&http.Client{Transport: transport, Timeout: adminTimeout}, base}, nil
+	return &adminClient{&http.Client{Transport: transport, Timeout: adminTimeout}, base, origin}, nil
 }
 
 // call sends in as JSON, if there is one, and returns the answer's body.
@@ -70,7 +73,9 @@ func (c *adminClient) call(ctx context.Context, method, path string, in any) (js
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Origin", c.base)
+	if c.origin != "" {
+		req.Header.Set("Origin", c.origin)
+	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
