@@ -381,40 +381,57 @@ func TestModules(t *testing.T) {
 // folder of their own, with secrets of their own.
 func TestCaddyfiles(t *testing.T) {
 	dir := t.TempDir()
-	key := []byte("YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZWY=\n")
-	data, err := openDevData(dir, []string{"localhost"}, time.Now()) // for its keys of Alipay
+	data, err := openDevData(dir, []string{"localhost"}, time.Now()) // for its keys of Alipay and its certificate
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"pepper", "seal_key", "stripe_secret_key", "stripe_webhook_secret"} {
-		if err := os.WriteFile(filepath.Join(dir, name), key, 0o600); err != nil {
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Rename(data.path(fileAlipayPSPPub), filepath.Join(dir, "alipay_public_key.pem")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"pepper", "seal_key", "stripe_secret_key", "stripe_webhook_secret"} {
+		write(name, "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZWY=\n")
 	}
-	for _, name := range []string{"Caddyfile", "production.caddyfile"} {
-		t.Run(name, func(t *testing.T) {
-			b, err := os.ReadFile(filepath.Join("..", "caddyfile", name))
+	write("database_url", "postgres://purser@127.0.0.1:1/purser\n")
+	for from, to := range map[string]string{
+		fileAlipayPSPPub: "alipay_public_key.pem", "server.crt": "node.crt", "server.key": "node.key", "ca.crt": "nodes_ca.pem",
+	} {
+		if err := os.Rename(data.path(from), filepath.Join(dir, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var paths []string
+	for _, pattern := range []string{"../caddyfile/*", "../deploy/*.caddyfile"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, found...)
+	}
+	if len(paths) < 6 {
+		t.Errorf("there are %v, want at least 6 files", paths)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimPrefix(path, "../"), func(t *testing.T) {
+			b, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			text := strings.NewReplacer("/run/secrets/", dir+"/", "/var/lib/purser", dir, "/run/purser", dir).Replace(string(b))
+			name := strings.ReplaceAll(strings.TrimPrefix(path, "../"), "/", "_")
+			write(name, strings.NewReplacer("/run/secrets/", dir+"/", "/var/lib/purser", dir, "/run/purser", dir).Replace(string(b)))
 			file := filepath.Join(dir, name)
-			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			for _, command := range []string{"validate", "fmt"} {
-				args := map[string][]string{"validate": {"validate", "--config", file}, "fmt": {"fmt", file}}[command]
+			for _, args := range [][]string{{"validate", "--adapter", "caddyfile", "--config", file}, {"fmt", file}} {
 				cmd := purser(t, args...)
 				cmd.Env = append(cmd.Env, "STRIPE_SECRET_KEY=sk_test_x", "STRIPE_WEBHOOK_SECRET=whsec_x",
-					"PURSER_MERCHANTS=mer_00000000000000000000000000", "PURSER_HOST=pay.example.com", "ALIPAY_APP_ID=2021000000000001")
+					"PURSER_MERCHANTS=mer_00000000000000000000000000", "PURSER_HOST=pay.example.com", "ALIPAY_APP_ID=2021000000000001",
+					"PURSER_PRIVATE_ADDRESS=127.0.0.1", "PURSER_BALANCERS=10.0.0.1 10.0.0.2", "PURSER_NODES=10.0.0.11:8443 10.0.0.12:8443")
 				out, err := cmd.CombinedOutput()
-				if err != nil && (command == "validate" || len(out) == 0) {
-					t.Errorf("purser %s: %v\n%s", command, err, out)
+				if err != nil && (args[0] == "validate" || len(out) == 0) {
+					t.Errorf("purser %s: %v\n%s", args[0], err, out)
 				}
-				if command == "fmt" && err != nil {
+				if args[0] == "fmt" && err != nil {
 					t.Errorf("%s is not formatted: %v", name, err)
 				}
 			}
