@@ -33,9 +33,10 @@ const (
 	connectorNamespace = "payments.connectors"
 )
 
-// stopTimeout bounds how long a stop waits for the engine's background work.
-// What is under way is durable: the next start goes on with it.
-const stopTimeout = 5 * time.Second
+// stopTimeout bounds how long a stop waits for the background work: longer than
+// the outbox gives the webhooks that are on their way. What is not done then is
+// durable: the next start goes on with it.
+const stopTimeout = 7 * time.Second
 
 func init() { caddy.RegisterModule(new(App)) }
 
@@ -298,7 +299,7 @@ func (a *App) Stop() error {
 	case <-a.stopped:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("the engine did not stop within %s; the next start goes on where it was", stopTimeout)
+		return fmt.Errorf("the background work did not stop within %s; the next start goes on where it was", stopTimeout)
 	}
 }
 
