@@ -216,7 +216,8 @@ func (e *Engine) nextStep(j *job, p *payment.Payment, a *payment.Attempt, r conn
 		return fmt.Errorf("attempt %s: no step follows %q", a.ID, a.Step)
 	}
 	done(a, a.Step, r.StepReference)
-	a.Step, a.Sent, a.Doubt, a.Answered, a.Outcome = following, e.now(), false, false, payment.Known
+	a.Step, a.Sent, a.Resent = following, e.now(), time.Time{}
+	a.Doubt, a.Answered, a.Outcome = false, false, payment.Known
 	return nil
 }
 

@@ -95,7 +95,7 @@ func (e *Engine) react(acct *connector.Account, p *payment.Payment, a *payment.A
 	case !a.Status.Open():
 		return afterwards(p, a, r)
 	case r.State == connector.NotFound && a.Kind == payment.KindVoid:
-		if charge := p.Attempt(a.Charge); charge != nil && e.now().Sub(charge.Sent) >= acct.NotFound() {
+		if charge := p.Attempt(a.Charge); charge != nil && e.now().Sub(lastSent(charge)) >= acct.NotFound() {
 			return accept
 		}
 		return later // it may only not have arrived yet

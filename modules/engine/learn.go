@@ -370,7 +370,7 @@ func learnAbsence(p *payment.Payment, a *payment.Attempt, n news) (verdict, erro
 		return verdict{}, nil
 	case a.Status == payment.AttemptRequiresAction:
 		return verdict{}, nil // the payer has not begun: nothing is there to be found
-	case n.now.Sub(a.Sent) < n.notFoundAfter:
+	case n.now.Sub(lastSent(a)) < n.notFoundAfter:
 		if a.Doubt {
 			doubt(p, a)
 		}
@@ -470,7 +470,7 @@ func learnCapture(p *payment.Payment, a *payment.Attempt, r connector.Result, n 
 		if r.Charge != nil {
 			totals(p, charge, *r.Charge, n)
 		}
-		if a.Status.Open() && r.Charge != nil && n.now.Sub(a.Sent) >= n.notFoundAfter {
+		if a.Status.Open() && r.Charge != nil && n.now.Sub(lastSent(a)) >= n.notFoundAfter {
 			a.Doubt = false // the PSP has had the time to show it, and does not
 			_, err := refused(p, a, payment.Fail(payment.ProcessingError), n)
 			return err
@@ -541,7 +541,7 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 			return nil // it is made again until it is done
 		}
 		paid := r.Charge != nil && r.Charge.Captured > 0
-		if a.Status.Open() && (paid || n.now.Sub(a.Sent) >= n.notFoundAfter) {
+		if a.Status.Open() && (paid || n.now.Sub(lastSent(a)) >= n.notFoundAfter) {
 			a.Doubt = false
 			if _, err := refused(p, a, payment.Fail(payment.ProcessingError), n); err != nil {
 				return err
@@ -564,9 +564,9 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 		_, err := rejected(p, a, r, n)
 		return err
 	case connector.NotFound:
-		since := a.Sent
+		since := lastSent(a)
 		if n.by == byWebhook { // it tells of the charge that was to be undone
-			since = charge.Sent
+			since = lastSent(charge)
 		}
 		if n.now.Sub(since) >= n.notFoundAfter {
 			return learnRelease(p, charge, n) // there is nothing that could be paid
@@ -616,7 +616,7 @@ func learnRefund(p *payment.Payment, a *payment.Attempt, r connector.Result, n n
 		_, err := rejected(p, a, r, n)
 		return err
 	case connector.NotFound:
-		if a.Status.Open() && n.now.Sub(a.Sent) >= n.notFoundAfter {
+		if a.Status.Open() && n.now.Sub(lastSent(a)) >= n.notFoundAfter {
 			a.Doubt = false
 			_, err := refused(p, a, payment.Fail(payment.PSPUnavailable), n)
 			return err

@@ -165,12 +165,10 @@ func (e *Engine) asSent(p *payment.Payment, op payment.Operation) payment.Operat
 	return auth
 }
 
-// suspect writes down that the attempt's first send may have reached the PSP,
-// before it is repeated: the caller died without telling.
+// suspect writes down, before an attempt is made again, that its first send may
+// have reached the PSP, for the caller may have died without telling; and when it
+// is made again, for from then on it may arrive anew.
 func (e *Engine) suspect(ctx context.Context, j *job) error {
-	if a := j.fresh.Attempt(j.attempt); a != nil && a.Doubt {
-		return nil
-	}
 	return e.update(ctx, func(tx store.Tx) error {
 		p, err := tx.Payment(j.payment)
 		if err != nil {
@@ -182,10 +180,20 @@ func (e *Engine) suspect(ctx context.Context, j *job) error {
 			return fmt.Errorf("attempt %s is settled", j.attempt)
 		}
 		doubt(&p, a)
+		a.Resent = e.now()
 		j.fresh = &p
 		_, err = e.save(tx, m, &p, false)
 		return err
 	})
+}
+
+// lastSent is when the present step of an attempt may last have left: only then
+// does the time begin in which a PSP may not know of it yet.
+func lastSent(a *payment.Attempt) time.Time {
+	if a.Resent.After(a.Sent) {
+		return a.Resent
+	}
+	return a.Sent
 }
 
 // ask queries the PSP and writes down what it says; where that leaves the

@@ -110,6 +110,8 @@ type Attempt struct {
 	Done map[string]string `json:"done,omitempty"`
 	// Sent is when the first byte of the present step may first have left.
 	Sent time.Time `json:"sent,omitzero"`
+	// Resent is when recovery last made the present step again; zero = never.
+	Resent time.Time `json:"resent,omitzero"`
 	// Doubt tells that a send of the present step was never answered: from then
 	// on nothing but the PSP's verdict can say "not done".
 	Doubt bool `json:"doubt,omitempty"`

@@ -54,9 +54,16 @@ var defects = []defect{
 	{
 		name: "believe not found at once",
 		file: "modules/engine/learn.go",
-		old:  "case n.now.Sub(a.Sent) < n.notFoundAfter:\n\t\tif a.Doubt {\n\t\t\tdoubt(p, a)\n\t\t}\n\t\treturn verdict{}, nil\n",
+		old:  "case n.now.Sub(lastSent(a)) < n.notFoundAfter:\n\t\tif a.Doubt {\n\t\t\tdoubt(p, a)\n\t\t}\n\t\treturn verdict{}, nil\n",
 		new:  "",
 		pkg:  "./modules/engine", test: "TestNotFoundNeedsTime",
+	},
+	{
+		name: "count not found from the first send",
+		file: "modules/engine/settle.go",
+		old:  "a.Resent = e.now()",
+		new:  "",
+		pkg:  "./modules/engine", test: "TestNotFoundAfterRepeat",
 	},
 	{
 		name: "a new reference for every attempt at the PSP",
