@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/payment"
 )
 
@@ -33,5 +34,43 @@ func TestNotFoundAfterRepeat(t *testing.T) {
 	w.calm(20 * time.Second)
 	if p := w.payment(id); p.Status != payment.RequiresAction {
 		t.Errorf("got %s, want the QR code", p.Status)
+	}
+}
+
+// A webhook that settles what the answer would have settled may tell less of the
+// card: then the PSP is asked.
+func TestThinWebhook(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		card  *payment.MethodSummary
+		asked bool
+	}{
+		"it tells of the card": {&payment.MethodSummary{Brand: "visa"}, false},
+		"it does not":          {nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1)
+			keyed := w.psps["keyed"]
+			keyed.fault = []string{"", "lost after"}
+			a, err := w.eng.Create(t.Context(), claim("k"), cardPayment(1000, payment.CaptureManual))
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := read(t, a).ID
+			ch := keyed.charges[w.payment(id).Attempts[0].Reference]
+			ev := connector.Event{Of: payment.KindAuthorize, Reference: ch.ref, PSPReference: ch.psp, Result: ch.result()}
+			ev.Result.Card = tt.card
+			if err := w.eng.Receive(t.Context(), "keyed", []connector.Event{ev}); err != nil {
+				t.Fatal(err)
+			}
+			w.calm(5 * time.Second)
+			if p := w.payment(id); p.Status != payment.RequiresCapture || p.Outcome != payment.Known {
+				t.Errorf("got %s, %s; want requires_capture, known", p.Status, p.Outcome)
+			}
+			if got := slices.Contains(keyed.calls, payment.KindSync); got != tt.asked {
+				t.Errorf("got asked %t, want %t: %v", got, tt.asked, keyed.calls)
+			}
+		})
 	}
 }

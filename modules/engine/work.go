@@ -378,7 +378,10 @@ func (e *Engine) apply(ctx context.Context, account string, ev connector.Event) 
 		if !whole || !novel(&p, a, ev) {
 			look = !whole
 		} else if look = !final(&p, a, ev); !look {
-			return e.believe(tx, acct, &p, a, ev)
+			if err := e.believe(tx, acct, &p, a, ev); err != nil || !thin(&p, a, ev) {
+				return err
+			}
+			look = true
 		}
 		if !look || e.running(a) {
 			return nil // the answer to the call under way tells more
@@ -389,6 +392,13 @@ func (e *Engine) apply(ctx context.Context, account string, ev connector.Event) 
 		e.nudge(store.Recover)
 	}
 	return err
+}
+
+// thin tells whether an event says less of a card than the answer that was lost:
+// its brand, and whether it takes several captures. The PSP tells when asked.
+func thin(p *payment.Payment, a *payment.Attempt, ev connector.Event) bool {
+	return a.Kind == payment.KindAuthorize && ev.Result.Card == nil && p.Method != nil &&
+		(p.Method.Type == payment.MethodCard || p.Method.Type == payment.MethodCardToken)
 }
 
 // believe writes a final fact into the payment.
