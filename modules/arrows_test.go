@@ -28,6 +28,8 @@ const (
 	pgx     = "github.com/jackc/pgx/v5"
 	goose   = "github.com/pressly/goose/v3"
 	httpsfv = "github.com/dunglas/httpsfv"
+	limiter = "github.com/ulule/limiter/v3"
+	goRedis = "github.com/redis/go-redis/v9"
 	metrics = "github.com/prometheus/client_golang"
 	otel    = "go.opentelemetry.io/otel"
 	xSys    = "golang.org/x/sys"
@@ -77,6 +79,8 @@ var plan = []row{
 	{"transport", room{rooms: []string{"connector", "payment"}, dials: true}},
 	{"routing", room{rooms: []string{"payment"}}},
 	{"engine", room{rooms: []string{"connector", "payment", "store"}}},
+	{"ratelimit", room{rooms: []string{"access"}, libs: []string{limiter}}},
+	{"ratelimit/redislimit", room{rooms: []string{"ratelimit"}, libs: []string{limiter, goRedis}, dials: true}},
 	{"outbox", room{rooms: []string{"payment", "seal", "store", "webhook"}, dials: true}},
 	// The doors: plain HTTP handlers, which do not know Caddy.
 	{"api", room{rooms: []string{"access", "engine", "payment", "seal", "store", "webhook"}, libs: []string{jsonLib, httpsfv}}},
