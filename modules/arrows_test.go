@@ -83,13 +83,13 @@ var plan = []row{
 	{"ratelimit/redislimit", room{rooms: []string{"ratelimit"}, libs: []string{limiter, goRedis}, dials: true}},
 	{"outbox", room{rooms: []string{"payment", "seal", "store", "webhook"}, dials: true}},
 	// The doors: plain HTTP handlers, which do not know Caddy.
-	{"api", room{rooms: []string{"access", "engine", "payment", "seal", "store", "webhook"}, libs: []string{jsonLib, httpsfv}}},
+	{"api", room{rooms: []string{"access", "engine", "payment", "ratelimit", "seal", "store", "webhook"}, libs: []string{jsonLib, httpsfv}}},
 	{"inbox", room{rooms: []string{"connector", "engine", "payment", "store"}, libs: []string{jsonLib}}},
 	// The waist, and what stands on it.
 	{"gateway", room{
 		rooms: []string{
-			"access", "connector", "engine", "outbox", "payment", "routing", "seal", "store", "store/postgres", "store/sqlite",
-			"transport", "webhook",
+			"access", "connector", "engine", "outbox", "payment", "ratelimit", "ratelimit/redislimit", "routing", "seal", "store", "store/postgres",
+			"store/sqlite", "transport", "webhook",
 		},
 		libs: []string{jsonLib, metrics, otel}, face: true,
 	}},

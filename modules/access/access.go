@@ -18,16 +18,18 @@ type Merchant struct {
 
 // Key is an API key as it is stored: never the secret, only its keyed hash.
 type Key struct {
-	ID        string       `json:"id"`
-	Merchant  string       `json:"merchant"`
-	Mode      payment.Mode `json:"mode"`
-	Name      string       `json:"name"`
-	Scopes    []Scope      `json:"scopes"`
-	Hash      [32]byte     `json:"-"` // HMAC-SHA256(pepper, the whole text of the key)
-	CreatedAt time.Time    `json:"created_at"`
-	ExpiresAt time.Time    `json:"expires_at,omitzero"` // zero = never
-	RevokedAt time.Time    `json:"revoked_at,omitzero"` // zero = not revoked; may lie ahead (rotation)
-	RotatedTo string       `json:"rotated_to,omitempty"`
+	ID       string       `json:"id"`
+	Merchant string       `json:"merchant"`
+	Mode     payment.Mode `json:"mode"`
+	Name     string       `json:"name"`
+	Scopes   []Scope      `json:"scopes"`
+	// RateLimits take the place of the gateway's limit for keys; none = that one.
+	RateLimits []Rate    `json:"rate_limits,omitempty"`
+	Hash       [32]byte  `json:"-"` // HMAC-SHA256(pepper, the whole text of the key)
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at,omitzero"` // zero = never
+	RevokedAt  time.Time `json:"revoked_at,omitzero"` // zero = not revoked; may lie ahead (rotation)
+	RotatedTo  string    `json:"rotated_to,omitempty"`
 }
 
 // Scope is a permission.
@@ -61,6 +63,8 @@ type Principal struct {
 	Mode     payment.Mode
 	Key      string // the key's ID
 	Scopes   []Scope
+	// RateLimits are the key's own; see [Key].
+	RateLimits []Rate
 }
 
 // Has tells whether the principal has a scope.

@@ -138,7 +138,7 @@ func (d *Directory) Authenticate(ctx context.Context, text string) (Principal, e
 	case !employed:
 		return Principal{}, fmt.Errorf("%w: %s belongs to no merchant", ErrUnauthenticated, key.ID)
 	}
-	return Principal{Merchant: key.Merchant, Mode: key.Mode, Key: key.ID, Scopes: key.Scopes}, nil
+	return Principal{Merchant: key.Merchant, Mode: key.Mode, Key: key.ID, Scopes: key.Scopes, RateLimits: key.RateLimits}, nil
 }
 
 // Merchant returns a merchant of the snapshot.

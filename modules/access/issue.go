@@ -38,6 +38,8 @@ type KeyRequest struct {
 	Name      string    // at most MaxName characters; may be empty
 	Scopes    []Scope   // empty = [DefaultScopes]
 	ExpiresAt time.Time // zero = never
+	// RateLimits are the key's own, at most [MaxRates]; none = the gateway's.
+	RateLimits []Rate
 }
 
 // CreateMerchant builds a merchant. The name has at most [MaxName] characters.
@@ -69,9 +71,12 @@ func (i *Issuer) CreateKey(r KeyRequest) (key Key, text string, err error) {
 	if err := checkScopes(scopes); err != nil {
 		return Key{}, "", err
 	}
+	if err := CheckRates(r.RateLimits); err != nil {
+		return Key{}, "", fmt.Errorf("%w: %w", ErrIssue, err)
+	}
 	key = Key{
 		ID: i.IDs.New(payment.PrefixKey), Merchant: r.Merchant, Mode: r.Mode, Name: r.Name,
-		Scopes: slices.Clone(scopes), CreatedAt: now,
+		Scopes: slices.Clone(scopes), CreatedAt: now, RateLimits: slices.Clone(r.RateLimits),
 	}
 	if !r.ExpiresAt.IsZero() {
 		key.ExpiresAt = r.ExpiresAt.UTC()
@@ -102,7 +107,7 @@ func (i *Issuer) RotateKey(old Key, overlap time.Duration) (retired, successor K
 	case !old.ExpiresAt.IsZero() && !now.Before(old.ExpiresAt):
 		return Key{}, Key{}, "", fmt.Errorf("%w: %s has expired", ErrIssue, old.ID)
 	}
-	request := KeyRequest{Merchant: old.Merchant, Mode: old.Mode, Name: old.Name, Scopes: old.Scopes}
+	request := KeyRequest{Merchant: old.Merchant, Mode: old.Mode, Name: old.Name, Scopes: old.Scopes, RateLimits: old.RateLimits}
 	if !old.ExpiresAt.IsZero() {
 		request.ExpiresAt = now.Add(old.ExpiresAt.Sub(old.CreatedAt))
 	}

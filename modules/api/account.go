@@ -10,6 +10,7 @@ import (
 
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/ratelimit"
 	"github.com/purser-pay/purser/modules/store"
 )
 
@@ -26,7 +27,23 @@ type accountJSON struct {
 	Livemode bool           `json:"livemode"`
 	Key      string         `json:"key"`
 	Scopes   []access.Scope `json:"scopes"`
-	Limits   []struct{}     `json:"limits"`
+	Limits   []limitJSON    `json:"limits"`
+}
+
+// limitJSON is one limit that counts the caller's calls.
+type limitJSON struct {
+	Scope     ratelimit.Scope `json:"scope"`
+	Limit     int64           `json:"limit"`
+	Window    int64           `json:"window,omitzero"` // seconds; none = calls in flight
+	Remaining int64           `json:"remaining"`
+}
+
+func limitsOf(states []ratelimit.State) []limitJSON {
+	limits := make([]limitJSON, len(states))
+	for i, s := range states {
+		limits[i] = limitJSON{s.Scope, s.Rate.Limit, ratelimit.Seconds(s.Rate.Period), s.Remaining}
+	}
+	return limits
 }
 
 func (a *API) getAccount(rq *request) (response, error) {
@@ -37,7 +54,7 @@ func (a *API) getAccount(rq *request) (response, error) {
 	body, err := json.Marshal(&accountJSON{
 		Object: "account", Merchant: rq.principal.Merchant, Name: m.Name,
 		Mode: rq.principal.Mode, Livemode: rq.principal.Mode.Live(),
-		Key: rq.principal.Key, Scopes: rq.principal.Scopes, Limits: []struct{}{},
+		Key: rq.principal.Key, Scopes: rq.principal.Scopes, Limits: limitsOf(rq.limits),
 	})
 	return response{status: 200, body: body}, err
 }

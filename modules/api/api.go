@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/ratelimit"
 	"github.com/purser-pay/purser/modules/seal"
 	"github.com/purser-pay/purser/modules/store"
 	"github.com/purser-pay/purser/modules/webhook"
@@ -43,7 +45,7 @@ type Directory interface {
 }
 
 // Config is what the door stands on. All fields are required but Tester, Targets,
-// Random, Stopping, Origin and Version.
+// Random, Stopping, Origin, Limiter, Client and Version.
 type Config struct {
 	Engine    Engine
 	Directory Directory
@@ -67,6 +69,10 @@ type Config struct {
 	// Origin tells the address under which a caller reached the gateway, such
 	// as "https://pay.example.com"; nil takes it from the request itself.
 	Origin func(*http.Request) string
+	// Limiter bounds how much callers may ask; nil bounds nothing.
+	Limiter Limiter
+	// Client tells a caller's address; nil takes that of the connection.
+	Client func(*http.Request) netip.Addr
 	// Version is shown by /healthz.
 	Version string
 }
@@ -83,6 +89,9 @@ func New(cfg Config) *API {
 	if cfg.Origin == nil {
 		cfg.Origin = origin
 	}
+	if cfg.Client == nil {
+		cfg.Client = remote
+	}
 	return &API{cfg: cfg, reference: sync.OnceValue(func() reference { return newReference(cfg.Version) })}
 }
 
@@ -98,6 +107,10 @@ type request struct {
 	body []byte
 	// principal is set once the caller is known.
 	principal access.Principal
+	// limits are the windows that counted the call.
+	limits []ratelimit.State
+	// done ends what counts calls in flight; see [API.limit].
+	done []func()
 }
 
 // now is when the request began, as records keep it.
@@ -130,6 +143,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// evidence. So no chunked request is followed by another.
 		h.Set("Connection", "close")
 	}
+	defer rq.land()
 	defer a.recover(rq)
 	res, err := a.handle(rq)
 	if err != nil {
@@ -155,24 +169,35 @@ func (a *API) recover(rq *request) {
 	a.write(rq, a.render(rq, &payment.Error{Code: payment.CodeInternal, Detail: internalDetail}))
 }
 
-// handle runs the checks in the order of the contract: size, authentication,
-// what may not be here at all, scope; then the endpoint validates and looks at
-// the Idempotency-Key.
+// handle runs the checks in the order of the contract: size, the limit of the
+// caller's address, authentication, the limits of key and merchant, what may not
+// be here at all, scope; then the endpoint validates and looks at the
+// Idempotency-Key.
 func (a *API) handle(rq *request) (response, error) {
 	ep, err := a.find(rq)
-	if err != nil {
+	if err == nil && ep.body {
+		rq.body, err = readBody(rq.w, rq.http)
+		defer clear(rq.body) // card data stays no longer than it must
+	}
+	if err != nil && classify(err).Code == payment.CodeBodyTooLarge {
 		return response{}, err
 	}
-	if ep.body {
-		if rq.body, err = readBody(rq.w, rq.http); err != nil {
+	// What is not found and what cannot be read count as well.
+	if !ep.probe {
+		if err := a.arrive(rq); err != nil {
 			return response{}, err
 		}
-		defer clear(rq.body) // card data stays no longer than it must
+	}
+	if err != nil {
+		return response{}, err
 	}
 	if ep.open {
 		return ep.serve(a, rq)
 	}
 	if err := a.authenticate(rq); err != nil {
+		return response{}, err
+	}
+	if err := a.admit(rq, ep); err != nil {
 		return response{}, err
 	}
 	if err := refusePANs(rq.http); err != nil {
@@ -194,6 +219,10 @@ func (a *API) write(rq *request, res response) {
 		res.contentType = contentJSON
 	}
 	h.Set("Content-Type", res.contentType)
+	if policy, limit := ratelimit.Fields(rq.limits); policy != "" {
+		h.Set("RateLimit-Policy", policy)
+		h.Set("RateLimit", limit)
+	}
 	if res.replayed {
 		h.Set("Idempotent-Replayed", "true")
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,6 +102,13 @@ func (c call) operation(ep endpoint) *operation {
 	}
 	op.Responses = append(op.Responses, member[*answer]{strconv.Itoa(c.success), c.answer()})
 	op.Responses = append(op.Responses, problems(c.problems(ep))...)
+	if !ep.open {
+		for _, m := range op.Responses {
+			if m.name[0] == '2' || m.name == strconv.Itoa(http.StatusTooManyRequests) {
+				m.value.Headers = append(m.value.Headers, headers("RateLimit", "RateLimit-Policy")...)
+			}
+		}
+	}
 	return op
 }
 
@@ -372,6 +380,8 @@ func describeHeaders() members[*parameter] {
 		"CacheControl":       {Description: "Nothing is to be cached.", Required: true, Schema: oneOfStrings("", []string{"no-store"})},
 		"IdempotentReplayed": {Description: "There where the answer is the first one again, byte for byte.", Schema: oneOfStrings("", []string{"true"})},
 		"RetryAfter":         {Description: "Seconds to wait before the same request may be sent again.", Schema: integer("", 1, 86400)},
+		"RateLimit":          {Description: "The window that leaves the least: its name, the calls that remain (`r`), and the seconds until it is empty again, or, where this call was refused, until it would pass (`t`). There where a limit counted the call.", Schema: text("")},
+		"RateLimitPolicy":    {Description: "Every window that counted the call: its name, its calls (`q`) and its seconds (`w`), as draft-ietf-httpapi-ratelimit-headers has them.", Schema: text("")},
 		"WWWAuthenticate":    {Description: "The scheme that is asked for.", Required: true, Schema: text("")},
 		"Allow":              {Description: "The methods that the resource takes.", Required: true, Schema: text("")},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/ratelimit"
 )
 
 // The document's examples are made by the code that makes the answers, of a
@@ -73,7 +74,7 @@ func sampleEvent() jsontext.Value {
 func sampleAccount() jsontext.Value {
 	return written(json.Marshal(&accountJSON{
 		Object: "account", Merchant: sampleIDs[payment.PrefixMerchant], Name: "Shop", Mode: payment.Test,
-		Key: sampleIDs[payment.PrefixKey], Scopes: access.DefaultScopes(), Limits: []struct{}{},
+		Key: sampleIDs[payment.PrefixKey], Scopes: access.DefaultScopes(), Limits: []limitJSON{{Scope: ratelimit.Key, Limit: 1000, Window: 1, Remaining: 999}},
 	}))
 }
 

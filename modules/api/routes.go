@@ -15,6 +15,8 @@ type endpoint struct {
 	scope  access.Scope
 	// open endpoints ask for no credential.
 	open bool
+	// probe endpoints are asked by machines that watch, and count for no limit.
+	probe bool
 	// body tells that the request's body is read; elsewhere it is ignored.
 	body  bool
 	serve func(*API, *request) (response, error)
@@ -87,8 +89,8 @@ var routes = compile([]route{
 	{pattern: "/v1/account", endpoints: []endpoint{
 		{method: "GET", scope: access.AccountRead, serve: (*API).getAccount},
 	}},
-	{pattern: "/healthz", endpoints: []endpoint{{method: "GET", open: true, serve: (*API).health}}},
-	{pattern: "/readyz", endpoints: []endpoint{{method: "GET", open: true, serve: (*API).ready}}},
+	{pattern: "/healthz", endpoints: []endpoint{{method: "GET", open: true, probe: true, serve: (*API).health}}},
+	{pattern: "/readyz", endpoints: []endpoint{{method: "GET", open: true, probe: true, serve: (*API).ready}}},
 	{pattern: "/openapi.json", endpoints: []endpoint{{method: "GET", open: true, serve: (*API).openAPI}}},
 	{pattern: "/docs", endpoints: []endpoint{{method: "GET", open: true, serve: (*API).docs}}},
 })

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"time"
+
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/payment"
 )
@@ -78,6 +80,7 @@ func describeSchemas() members[*schema] {
 	}
 	out = append(out, describeWebhooks()...)
 	out.add("Account", accountSchema())
+	out.add("Limit", limitSchema())
 	out.add("Health", told("", must("status", oneOfStrings("", []string{"ok"})), may("version", text("The gateway's own."))))
 	out.add("Readiness", told("", must("status", oneOfStrings("", []string{"ready"}))))
 	out.add("Problem", problemSchema())
@@ -207,7 +210,15 @@ func accountSchema() *schema {
 		must("livemode", boolean("Real money.")),
 		must("key", identifier(payment.PrefixKey)),
 		must("scopes", listOf(ref("Scope"), "")),
-		must("limits", listOf(&schema{Type: "object"}, "Always empty so far.")))
+		must("limits", listOf(ref("Limit"), "What counted this very call.")))
+}
+
+func limitSchema() *schema {
+	return told("One limit that counts calls.",
+		must("scope", text("What is counted: `ip`, `key`, `merchant` or `route`; there may be more.")),
+		must("limit", integer("How many calls there may be at once.", 1, access.MaxRateLimit)),
+		may("window", integer("Seconds in which a used limit comes back; absent where calls in flight are counted.", 1, int64(access.MaxRatePeriod/time.Second))),
+		must("remaining", integer("How many more would pass now.", 0, access.MaxRateLimit)))
 }
 
 func problemSchema() *schema {

@@ -38,7 +38,7 @@ var remedies = map[Code]string{
 	CodeTooManyEndpoints:     fmt.Sprintf("A merchant has at most %d webhook endpoints in a mode. Delete one, or change one.", MaxEndpoints),
 	CodePANNotAllowed:        "A field that is not the card number's holds something that looks like one, or card numbers are not taken in mode live. Use a token.",
 	CodeLiveCardInTestMode:   "Use a published test card number, such as 4242 4242 4242 4242.",
-	CodeRateLimited:          "Wait for `Retry-After`, then repeat. Rate limits are not built yet, and nothing answers with this code so far.",
+	CodeRateLimited:          "A limit of the key, the merchant, the address or the route is used up; `RateLimit` says which. Nothing was done. Wait for `Retry-After`, then repeat with the same `Idempotency-Key`.",
 	CodeInternal:             "Repeat with the same Idempotency-Key: what was done is found again. Give the operator the `request_id`.",
 	CodeStoreUnavailable:     "Repeat with the same Idempotency-Key after `Retry-After`.",
 	CodeFrozen:               "An operator has stopped new payments; refunds and reading go on. Or the gateway was restored from a backup, and new payments and refunds wait until it has been reconciled.",
