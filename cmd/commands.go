@@ -126,11 +126,11 @@ type keyRow struct {
 
 // notBuiltFlags are specified and not there yet: a key that its maker believes
 // to be limited must not be made unlimited.
-var notBuiltFlags = []string{"allow-ip", "rate-limit", "signing", "signing-public-key"}
+var notBuiltFlags = []string{"allow-ip", "signing", "signing-public-key"}
 
 func keysCreate() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "create --merchant MERCHANT --mode test|live [--name NAME] [--scopes A,B] [--expires-in DURATION | --expires-at TIME]",
+		Use:   "create --merchant MERCHANT --mode test|live [--name NAME] [--scopes A,B] [--expires-in DURATION | --expires-at TIME] [--rate-limit 100/1s]...",
 		Short: "Creates an API key, and prints its secret once", Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
@@ -140,6 +140,7 @@ func keysCreate() *cobra.Command {
 	scopes := f.StringSlice("scopes", nil, "what the key may do; all but proxy:use if none are named")
 	expiresIn := f.Duration("expires-in", 0, "how long the key is good, such as 720h")
 	expiresAt := f.String("expires-at", "", "when the key ends, RFC 3339")
+	rates := f.StringArray("rate-limit", nil, "what the key may do in place of the gateway's limit for keys, such as 100/1s; may be given again for another window")
 	completeFlag(cmd, "merchant", names("/merchants", "id"))
 	completeFlag(cmd, "mode", fixed("test", "live"))
 	for _, flag := range notBuiltFlags {
@@ -161,6 +162,9 @@ func keysCreate() *cobra.Command {
 		in := map[string]any{"merchant": *merchant, "mode": *mode, "name": *name}
 		if f.Changed("scopes") {
 			in["scopes"] = *scopes
+		}
+		if f.Changed("rate-limit") {
+			in["rate_limits"] = *rates
 		}
 		if f.Changed("expires-in") {
 			in["expires_in"] = expiresIn.String()

@@ -275,7 +275,9 @@ func (d *dev) operators(t *testing.T, id string) {
 		{[]string{"payments", "list", "--outcome", "sunny"}, `there is no outcome "sunny"`, 1},
 		{[]string{"payments", "resolve", id, "--as", "failed"}, "--as and --reason are needed", 2},
 		{[]string{"payments", "resolve", id, "--as", "failed", "--reason", "x"}, "invalid_state", 1},
-		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--rate-limit", "1/1s"}, "--rate-limit is not built yet", 1},
+		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--rate-limit", "100/1s", "--rate-limit", "900/1m", "--json"}, `"rate_limits":["100/1s","900/1m"]`, 0},
+		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--rate-limit", "1/1ms"}, "whole seconds", 1},
+		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--allow-ip", "10.0.0.0/8"}, "--allow-ip is not built yet", 1},
 		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--scopes", "fly"}, `no scope "fly"`, 1},
 		{[]string{"keys", "revoke", "key_00000000000000000000000000"}, "not found", 1},
 	}

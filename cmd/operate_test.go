@@ -181,7 +181,7 @@ func TestUsage(t *testing.T) {
 		{"keys create --mode test", "--merchant and --mode are needed", exitUsage},
 		{"connector test stripe --address 127.0.0.1:1", "out of reach", 1},
 		{"unfreeze --address unix//no/such.sock", "out of reach", 1},
-		{"keys create --merchant m --mode test --rate-limit 1/1s", "--rate-limit is not built yet", 1},
+		{"keys create --merchant m --mode test --allow-ip 10.0.0.0/8", "--allow-ip is not built yet", 1},
 	} {
 		out, errs, code := output(t, strings.Fields(tt.line)...)
 		if code != tt.code || !strings.Contains(errs, tt.want) || strings.Count(strings.TrimSpace(errs), "\n") > 0 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -150,10 +151,16 @@ func (d *doors) Provision(ctx caddy.Context) error {
 		return nil
 	}
 	version, _ := caddy.Version()
+	for call := range app.RateCosts {
+		if !api.Serves(call) {
+			return fmt.Errorf("rate_cost %s: there is no such call; it is a method and a path such as POST /v1/payments/{id}/capture", call)
+		}
+	}
 	d.app = app
 	d.api = api.New(api.Config{
 		Engine: app.Engine(), Directory: app.Directory(), Store: app.Store(), Pepper: app.Pepper(),
 		Box: app.Box(), Tester: app.Outbox(), Stopping: stopping, Targets: app.WebhookTargets(), IDs: app.IDs(), Now: time.Now, Log: app.Log(), Version: version,
+		Limiter: app.Limiter(), Client: client,
 	})
 	accounts := app.Accounts()
 	d.inbox = inbox.New(inbox.Config{
@@ -174,6 +181,17 @@ func stopping(r *http.Request) bool {
 	v, _ := repl.Get("http.shutting_down")
 	down, _ := v.(bool)
 	return down
+}
+
+// client is the address of a caller; behind the proxies that the server's option
+// trusted_proxies names, it is the one that they tell.
+func client(r *http.Request) netip.Addr {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr
 }
 
 // under tells whether a request's path begins with one of prefixes. The path is

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -47,6 +48,7 @@ type world struct {
 	dir, public, admin, psp string
 	accounts                object
 	webhooks                object // the option; nil = absent
+	options                 object // more of the app's
 	handler                 string
 	client                  *http.Client
 	key, merchant           string
@@ -120,6 +122,11 @@ func (w *world) stripe() object {
 // to DIR/audit as well.
 func (w *world) config(t *testing.T) []byte {
 	t.Helper()
+	payments := object{
+		"root": w.dir, "store": object{"path": "purser.db"},
+		"pepper": "{file.pepper}", "seal_key": "{file.seal_key}", "accounts": w.accounts, "webhooks": w.webhooks,
+	}
+	maps.Copy(payments, w.options)
 	b, err := json.Marshal(object{
 		"admin":   object{"listen": w.admin, "config": object{"persist": false}},
 		"storage": object{"module": "file_system", "root": filepath.Join(w.dir, "caddy")},
@@ -132,10 +139,7 @@ func (w *world) config(t *testing.T) []byte {
 			},
 		}},
 		"apps": object{
-			"payments": object{
-				"root": w.dir, "store": object{"path": "purser.db"},
-				"pepper": "{file.pepper}", "seal_key": "{file.seal_key}", "accounts": w.accounts, "webhooks": w.webhooks,
-			},
+			"payments": payments,
 			"http": object{"grace_period": "5s", "servers": object{"test": object{
 				"listen": []string{w.public}, "protocols": []string{"h1"}, "automatic_https": object{"disable": true},
 				"logs": object{},

@@ -67,6 +67,8 @@ type issuedKey struct {
 	Merchant string         `json:"merchant"`
 	Mode     payment.Mode   `json:"mode"`
 	Scopes   []access.Scope `json:"scopes"`
+	// RateLimits are the key's own; none = the gateway's.
+	RateLimits []access.Rate `json:"rate_limits,omitempty"`
 	// Signing is the key's request signing, which is not built yet: null.
 	Signing *struct{} `json:"signing"`
 }
@@ -92,6 +94,8 @@ func createKey(c call) error {
 		Scopes    []access.Scope `json:"scopes"`
 		ExpiresIn string         `json:"expires_in"`
 		ExpiresAt string         `json:"expires_at"`
+		// RateLimits are such as "100/1s".
+		RateLimits []access.Rate `json:"rate_limits"`
 	}
 	if err := c.read(&in); err != nil {
 		return err
@@ -102,6 +106,7 @@ func createKey(c call) error {
 	}
 	key, text, err := c.issuer().CreateKey(access.KeyRequest{
 		Merchant: in.Merchant, Mode: in.Mode, Name: in.Name, Scopes: in.Scopes, ExpiresAt: expires,
+		RateLimits: in.RateLimits,
 	})
 	if err != nil {
 		return err
@@ -120,7 +125,7 @@ func createKey(c call) error {
 }
 
 func issued(k access.Key, text string) issuedKey {
-	return issuedKey{ID: k.ID, Key: text, Merchant: k.Merchant, Mode: k.Mode, Scopes: k.Scopes}
+	return issuedKey{ID: k.ID, Key: text, Merchant: k.Merchant, Mode: k.Mode, Scopes: k.Scopes, RateLimits: k.RateLimits}
 }
 
 // expiry reads the two ways to say when a key ends; zero = never.

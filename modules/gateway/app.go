@@ -62,6 +62,17 @@ type App struct {
 	// WebhooksConfig says where webhooks to merchants may go beyond https at public
 	// addresses.
 	WebhooksConfig *WebhooksConfig `json:"webhooks,omitempty"`
+	// RateLimits bound how many calls merchants may make, by what is counted: "ip"
+	// (an IPv4 address, or a /64 network of IPv6), "key" (one API key; a key with
+	// rates of its own has those instead), "merchant" (all its keys of one mode),
+	// "route" (a merchant's calls in one mode of one method and path).
+	RateLimits map[string]RateLimitConfig `json:"rate_limits,omitempty"`
+	// RateCosts is what a call counts for in the limits of key, merchant and
+	// route, by its method and path, such as "POST /v1/payments"; default 1.
+	RateCosts map[string]int64 `json:"rate_costs,omitempty"`
+	// Shared lets several nodes count their rate limits together; by default each
+	// counts for itself.
+	Shared *SharedConfig `json:"shared,omitempty"`
 
 	log      *slog.Logger
 	auditLog *slog.Logger
@@ -75,6 +86,7 @@ type App struct {
 	engine    *engine.Engine
 	outbox    *outbox.Outbox
 	exchange  *transport.Transport
+	limiter   *Limiter
 	switches  sync.Mutex // two operators at one switch take turns
 
 	lifetime lifetime
@@ -140,6 +152,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.accounts[name] = account
 	}
 	if err := a.WebhooksConfig.check(); err != nil {
+		return err
+	}
+	if err := a.checkLimits(resolver); err != nil {
 		return err
 	}
 	if a.auditLog, err = openAudit(ctx); err != nil {
@@ -210,6 +225,9 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.directory = keys
 	a.onCleanup(func() error { return drop(directories, key) })
+	if err := a.openLimits(ctx, of); err != nil {
+		return err
+	}
 	clients, err := a.openTrippers()
 	if err != nil {
 		return err

@@ -20,8 +20,8 @@ import (
 func init() { httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption) }
 
 // notBuilt lists the options that are specified and not there yet. They are
-// refused: a rate limit or a policy that is silently ignored is worse than none.
-var notBuilt = []string{"shared", "policies", "jwt", "rate_limit"}
+// refused: a policy or an issuer that is silently ignored is worse than none.
+var notBuilt = []string{"policies", "jwt"}
 
 // parseGlobalOption reads the global option payments.
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -60,11 +60,18 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			allow      <network...>
 //			allow_http
 //		}
+//		rate_limit <scope> <n>/<duration>... [in_flight <n>]
+//		rate_cost  <method> <path> <n>
+//		shared redis <reference> {
+//			nodes       <n>
+//			fail_closed
+//		}
 //	}
 //
-// The credentials are the connector's fields, and the options of transport those
+// The scopes of rate_limit are ip, key, merchant and route. The credentials are the connector's fields, and the options of transport those
 // of its JSON, by the same names; a list is one line of several values.
-// There may be many accounts; everything else is given once. A reference is
+// There may be many accounts, a rate_limit for each scope and a rate_cost for
+// each route; everything else is given once. A reference is
 // {env.NAME} or {file.PATH}. Relative paths, also those of references, start at
 // the folder of the file that holds the block.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -102,8 +109,13 @@ func (a *App) parseOption(d *caddyfile.Dispenser, options *fields) error {
 	if slices.Contains(notBuilt, name) {
 		return d.Errf("%s is not built yet", name)
 	}
-	if name == "account" {
+	switch name {
+	case "account":
 		return a.parseAccount(d)
+	case "rate_limit":
+		return a.parseRateLimit(d)
+	case "rate_cost":
+		return a.parseRateCost(d)
 	}
 	if line, seen := options.lines[name]; seen {
 		return d.Errf("%s is given twice; first at line %d", name, line)
@@ -116,10 +128,12 @@ func (a *App) parseOption(d *caddyfile.Dispenser, options *fields) error {
 		return parseReference(d, name, &a.PepperSecret)
 	case "seal_key":
 		return parseReference(d, name, &a.SealKeySecret)
+	case "shared":
+		return a.parseShared(d)
 	case "webhooks":
 		return a.parseWebhooks(d)
 	default:
-		return d.Errf("payments has no option %q; it has account, pepper, seal_key, store, webhooks", name)
+		return d.Errf("payments has no option %q; it has account, pepper, rate_cost, rate_limit, seal_key, shared, store, webhooks", name)
 	}
 }
 

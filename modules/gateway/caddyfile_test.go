@@ -99,10 +99,28 @@ func TestAdaptRefuses(t *testing.T) {
 		{"store without file", "{\npayments {\nstore sqlite\n}\n}", "takes one file", "Caddyfile:3"},
 		{"bare pepper", "{\npayments {\npepper c2VjcmV0\n}\n}", "by reference", "Caddyfile:3"},
 		{"unknown option", head + "frobnicate 3\n}\n}", `no option "frobnicate"`, "Caddyfile:6"},
-		{"shared", head + "shared redis {env.REDIS}\n}\n}", "shared is not built yet", "Caddyfile:6"},
+		{"shared by nobody", head + "shared\n}\n}", "shared takes redis", "Caddyfile:6"},
+		{"shared by another", head + "shared memcached {env.A}\n}\n}", "shared takes redis", "Caddyfile:6"},
+		{"shared by a bare address", head + "shared redis redis://:canary@host\n}\n}", "by reference", "Caddyfile:6"},
+		{"shared twice", head + "shared redis {env.A}\nshared redis {env.B}\n}\n}", "shared is given twice; first at line 6", "Caddyfile:7"},
+		{"too many nodes", head + "shared redis {env.A} {\nnodes 1001\n}\n}\n}", "nodes is 1 … 1000", "Caddyfile:"},
+		{"unknown option of shared", head + "shared redis {env.A} {\ncolour red\n}\n}\n}", `shared has no field "colour"; it has fail_closed, nodes`, "Caddyfile:7"},
 		{"policies", head + "policies policies\n}\n}", "policies is not built yet", "Caddyfile:6"},
 		{"jwt", head + "jwt https://idp.example {\n}\n}\n}", "jwt is not built yet", "Caddyfile:6"},
-		{"rate limit", head + "rate_limit key 1000/1s\n}\n}", "rate_limit is not built yet", "Caddyfile:6"},
+		{"rate limit of nobody", head + "rate_limit\n}\n}", "a scope and rates", "Caddyfile:6"},
+		{"rate limit without a rate", head + "rate_limit key\n}\n}", "a scope and rates", "Caddyfile:6"},
+		{"rate limit of an account", head + "rate_limit account 5/1s\n}\n}", "by account is not built yet", "Caddyfile:6"},
+		{"rate limit of an unknown scope", head + "rate_limit moon 5/1s\n}\n}", `no scope "moon"; there are ip, key, merchant, route`, "Caddyfile:6"},
+		{"rate limit twice", head + "rate_limit key 5/1s\nrate_limit key 6/1m\n}\n}", "rate_limit key is given twice", "Caddyfile:7"},
+		{"rate without a period", head + "rate_limit key 5\n}\n}", "of the form 100/1s", "Caddyfile:6"},
+		{"rate of parts of a second", head + "rate_limit key 5/100ms\n}\n}", "whole seconds", "Caddyfile:6"},
+		{"two windows of one length", head + "rate_limit key 5/60s 6/1m\n}\n}", "two windows of 1m", "Caddyfile:6"},
+		{"five windows", head + "rate_limit key 5/1s 6/2s 7/3s 8/4s 9/5s\n}\n}", "at most 4 windows", "Caddyfile:6"},
+		{"nothing in flight", head + "rate_limit key in_flight 0\n}\n}", "in_flight is 1", "Caddyfile:6"},
+		{"in flight without a number", head + "rate_limit key 5/1s in_flight\n}\n}", "one number", "Caddyfile:6"},
+		{"cost of nothing", head + "rate_cost POST /v1/payments\n}\n}", "a method, a path and a number", "Caddyfile:6"},
+		{"no cost", head + "rate_cost POST /v1/payments 0\n}\n}", "a cost is 1", "Caddyfile:6"},
+		{"cost twice", head + "rate_cost POST /v1/payments 2\nrate_cost POST /v1/payments 3\n}\n}", "given twice", "Caddyfile:7"},
 		{"webhooks with an argument", head + "webhooks on {\n}\n}\n}", `webhooks takes no argument "on"`, "Caddyfile:6"},
 		{"webhooks twice", head + "webhooks {\n}\nwebhooks {\n}\n}\n}", "webhooks is given twice; first at line 6", "Caddyfile:8"},
 		{"unknown option of webhooks", head + "webhooks {\nretries 3\n}\n}\n}", `webhooks has no field "retries"; it has allow, allow_http`, "Caddyfile:7"},
@@ -165,6 +183,7 @@ func TestAdaptRefuses(t *testing.T) {
 func FuzzCaddyfile(f *testing.F) {
 	f.Add(head + "account a stripe {\nmode test\nsecret_key {env.A}\nwebhook_secret {env.B}\ntransport {\nversions 1.1 2\n}\n}\n}\n}")
 	f.Add(head + "webhooks {\nallow 10.0.0.0/8 fd00::/8\nallow_http\n}\n}\n}")
+	f.Add(head + "rate_limit key 5/1s 90/1m in_flight 3\nrate_cost POST /v1/payments 5\nshared redis {env.A} {\nnodes 3\nfail_closed\n}\n}\n}")
 	f.Add("payments {\nstore sqlite\n}")
 	f.Fuzz(func(t *testing.T, text string) {
 		d := caddyfile.NewTestDispenser(text)

@@ -30,6 +30,8 @@ type meter struct {
 	requestSeconds *prometheus.HistogramVec
 	commits        prometheus.Counter
 	batch          prometheus.Histogram
+	limited        *prometheus.CounterVec
+	shared         prometheus.Gauge
 	deliveryMeter
 }
 
@@ -66,13 +68,21 @@ func newMeter() *meter {
 			Help:    "Updates that shared one commit.",
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256},
 		}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "purser_rate_limited_total",
+			Help: "Calls that a rate limit refused, by scope (ip, key, merchant, route).",
+		}, []string{"scope"}),
+		shared: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "purser_rate_limit_shared",
+			Help: "1 where rate limits are counted together with other nodes, 0 where this node counts alone.",
+		}),
 		deliveryMeter: newDeliveryMeter(),
 	}
 }
 
 // register makes the collectors visible in the registry of a configuration.
 func (m *meter) register(r prometheus.Registerer, more ...prometheus.Collector) error {
-	all := append(m.collectors(), m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch)
+	all := append(m.collectors(), m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch, m.limited, m.shared)
 	for _, c := range append(all, more...) {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

@@ -1,6 +1,7 @@
 package standard
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -332,7 +333,7 @@ func (d *drawing) structOf(f jsonField, at string) (inner reflect.Type, path str
 			t = t.Elem()
 		case t.Kind() == reflect.Pointer:
 			t = t.Elem()
-		case t.Kind() == reflect.Struct && t != reflect.TypeFor[connector.Secret]():
+		case t.Kind() == reflect.Struct && !isText(t):
 			return t, path
 		default:
 			return nil, ""
@@ -362,6 +363,12 @@ func (d *drawing) word(f reflect.StructField, owner reflect.Type, path string) s
 	return word
 }
 
+// isText tells whether a struct is one string in JSON, as references and rates
+// are.
+func isText(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
+
 func typeWord(t reflect.Type, path string) (word string, ok bool) {
 	switch t {
 	case reflect.TypeFor[connector.Secret]():
@@ -370,6 +377,8 @@ func typeWord(t reflect.Type, path string) (word string, ok bool) {
 		return "duration", true
 	}
 	switch kind := t.Kind(); {
+	case isText(t):
+		return "string", true
 	case kind == reflect.Pointer:
 		return typeWord(t.Elem(), path)
 	case kind == reflect.String:

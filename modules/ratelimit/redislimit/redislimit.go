@@ -64,6 +64,7 @@ func Open(url, prefix string, now func() time.Time) (*Store, error) {
 	o.PoolSize, o.MinIdleConns = poolSize, idle
 	// Redis Enterprise's announcements of maintenance; others answer an error.
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	redis.SetLogger(quiet{})
 	s := &Store{client: redis.NewClient(o), script: redis.NewScript(takeScript), prefix: prefix}
 	s.Contract = ratelimit.Contract{Taker: s, Now: now}
 	return s, nil
@@ -115,3 +116,10 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close ends the connections.
 func (s *Store) Close() error { return s.client.Close() }
+
+// quiet keeps the client from writing to standard error: what fails is returned,
+// and told once by whoever falls back.
+type quiet struct{}
+
+// Printf says nothing.
+func (quiet) Printf(context.Context, string, ...any) {}
