@@ -397,6 +397,7 @@ func TestCaddyfiles(t *testing.T) {
 		write(name, "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZWY=\n")
 	}
 	write("database_url", "postgres://purser@127.0.0.1:1/purser\n")
+	write("redis_url", "redis://127.0.0.1:1/0\n")
 	for from, to := range map[string]string{
 		fileAlipayPSPPub: "alipay_public_key.pem", "server.crt": "node.crt", "server.key": "node.key", "ca.crt": "nodes_ca.pem",
 	} {

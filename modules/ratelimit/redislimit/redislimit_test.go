@@ -43,7 +43,7 @@ func redisURL(t testing.TB) string {
 	return address
 }
 
-// open returns a store, and removes what it wrote.
+// open returns a store. What it writes expires by itself.
 func open(t testing.TB, address, prefix string) *redislimit.Store {
 	t.Helper()
 	s, err := redislimit.Open(address, prefix, time.Now)
