@@ -167,6 +167,7 @@ type world struct {
 	*deployment.Deployment
 	*merchant
 	database *deployment.Database // nil = SQLite
+	redis    *deployment.Redis    // nil = calls are not counted
 }
 
 const (

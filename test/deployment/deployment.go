@@ -50,6 +50,9 @@ type Config struct {
 	Nodes int
 	// Database is the DSN of a PostgreSQL store; "" = SQLite.
 	Database string
+	// Redis is the URL of the counters that nodes share; "" = there are no limits.
+	// The limit itself is one that nobody reaches.
+	Redis string
 }
 
 // Deployment is a gateway, or several, and their simulator. Its methods are for
@@ -189,8 +192,11 @@ func (d *Deployment) makeSecrets() error {
 	if err != nil {
 		return fmt.Errorf("make alipay key: %w", err)
 	}
-	if d.cfg.Database != "" {
-		if err := os.WriteFile(d.Path("config", "database"), []byte(d.cfg.Database), 0o600); err != nil {
+	for name, where := range map[string]string{"database": d.cfg.Database, "redis": d.cfg.Redis} {
+		if where == "" {
+			continue
+		}
+		if err := os.WriteFile(d.Path("config", name), []byte(where), 0o600); err != nil {
 			return fmt.Errorf("deployment: %w", err)
 		}
 	}
@@ -245,6 +251,14 @@ func (d *Deployment) store() string {
 	return "sqlite ../data/purser.db"
 }
 
+// limits are the lines of the configuration that have calls counted.
+func (d *Deployment) limits() string {
+	if d.cfg.Redis == "" {
+		return ""
+	}
+	return fmt.Sprintf("shared redis {file.redis} {\n\t\t\tnodes %d\n\t\t}\n\t\trate_limit key 1000000/1s", len(d.Nodes))
+}
+
 // caddyfile is a node's configuration. Plain HTTP is for loopback. A node that
 // stops serves on for as long as a balancer needs to notice.
 //
@@ -256,7 +270,7 @@ func (d *Deployment) caddyfile(n *Node) string {
 	}
 	return strings.NewReplacer(
 		"ADMIN", n.Admin, "URL", n.URL, "SIM", d.Simulator.URL, "APP", alipayApp, "STORE", d.store(), "MERCHANT", adyenMerchant,
-		"TIMEOUT", d.cfg.Timeout.String(), "NOTFOUND", d.cfg.NotFoundAfter.String(), "DELAY", delay,
+		"TIMEOUT", d.cfg.Timeout.String(), "NOTFOUND", d.cfg.NotFoundAfter.String(), "DELAY", delay, "LIMITS", d.limits(),
 	).Replace(`{
 	admin ADMIN
 	auto_https off
@@ -265,6 +279,7 @@ func (d *Deployment) caddyfile(n *Node) string {
 	DELAY
 	payments {
 		store STORE
+		LIMITS
 		pepper {file.pepper}
 		seal_key {file.seal_key}
 		webhooks {
