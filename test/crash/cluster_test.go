@@ -195,6 +195,9 @@ func (h *harms) do(ctx context.Context, s strike) error {
 		return nil
 	case aCut:
 		h.cuts++
+		if crashed, err := h.w.database.Crash(ctx); crashed || err != nil {
+			return err
+		}
 		if err := h.w.database.Cut(ctx); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -77,6 +78,25 @@ func (db *Database) Cut(ctx context.Context) error {
 		return err
 	}
 	return db.run(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+db.name+"'")
+}
+
+// restartVariable is a shell command that restarts the server at once, as after a
+// crash. Whoever sets it owns the server.
+const restartVariable = "PURSER_POSTGRES_RESTART"
+
+// Crash restarts the server as after a crash, where PURSER_POSTGRES_RESTART says
+// how; ok is false where it does not.
+func (db *Database) Crash(ctx context.Context) (ok bool, err error) {
+	command := os.Getenv(restartVariable)
+	if command == "" {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "sh", "-c", command).CombinedOutput(); err != nil { //nolint:gosec // G204: the owner's command
+		return true, fmt.Errorf("restart PostgreSQL: %w\n%s", err, out)
+	}
+	return true, nil
 }
 
 // Mend lets sessions in again.
