@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,7 +116,19 @@ func TestOneKeyOneCharge(t *testing.T) {
 		mu     sync.Mutex
 		bodies = map[string]bool{}
 		busy   int
+		inside atomic.Int64
+		once   sync.Once
 	)
+	// The first call to the PSP lasts until somebody else has come with the key: it
+	// was turned away, or it stands here as well.
+	met := make(chan struct{})
+	meet := func() { once.Do(func() { close(met) }) }
+	w.psps["keyed"].during = func(context.Context) {
+		if inside.Add(1) > 1 {
+			meet()
+		}
+		<-met
+	}
 	for range 40 {
 		wg.Go(func() {
 			for {
@@ -125,6 +138,7 @@ func TestOneKeyOneCharge(t *testing.T) {
 					mu.Lock()
 					busy++
 					mu.Unlock()
+					meet()
 					continue
 				}
 				if err != nil {
