@@ -19,16 +19,18 @@ type Comparison struct {
 // Held tells what a comparison rests on.
 type Held uint8
 
-// How far a comparison reaches.
+// How far a comparison reaches, from the best to the worst: of several charges the
+// worst counts.
 const (
 	// HeldNothing: the payment has nothing at a PSP, as far as the store knows.
 	HeldNothing Held = iota
 	// HeldAnswered: the PSP was asked about every charge, and answered.
 	HeldAnswered
-	// HeldSilent: the PSP was asked and gave no answer that can be believed.
-	HeldSilent
 	// HeldDeaf: there is no query for it: webhooks and operators alone tell.
 	HeldDeaf
+	// HeldSilent: the PSP was asked and gave no answer that can be believed. No
+	// operator's word stands for the answer: it is asked again.
+	HeldSilent
 )
 
 // Changed tells whether the PSP's word moved the payment: another status,

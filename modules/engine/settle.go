@@ -312,7 +312,7 @@ func (e *Engine) wantsReversal(p *payment.Payment, a *payment.Attempt, acct *con
 		return payment.PurposeReverse, true
 	case patience > 0 && e.now().Sub(a.StartedAt) >= patience:
 		return payment.PurposeExpiry, true
-	case spec.Query == connector.QueryNone && a.Doubt && a.PSPReference == "" && e.now().Sub(a.Sent) >= acct.NotFound():
+	case spec.Query == connector.QueryNone && a.Doubt && a.PSPReference == "" && e.now().Sub(lastSent(a)) >= acct.NotFound():
 		// Nobody can be asked, the request cannot be repeated, and no webhook has
 		// come: what may be at the PSP is undone.
 		return payment.PurposeReverse, true

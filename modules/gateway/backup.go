@@ -29,11 +29,11 @@ type backupState struct {
 	CreatedAt  string `json:"created_at,omitempty"` // the moment that the copy shows, or a little before
 }
 
-// The states of a backup.
+// The states of long work: of a backup, of a reconciliation.
 const (
-	backupNone    = "none"
-	backupRunning = "running"
-	backupDone    = "done"
+	workNone    = "none"
+	workRunning = "running"
+	workDone    = "done"
 )
 
 // errBackup is wrapped by refusals of a backup.
@@ -79,7 +79,7 @@ func (c *copier) run(ctx context.Context, file string) (backupState, error) {
 	}
 	size, err := sizeOf(file)
 	return backupState{
-		Object: "backup", State: backupDone, File: file, Bytes: size, StoreBytes: c.storeSize(),
+		Object: "backup", State: workDone, File: file, Bytes: size, StoreBytes: c.storeSize(),
 		TookMS: c.now().Sub(started).Milliseconds(), CreatedAt: started.UTC().Format(time.RFC3339Nano),
 	}, err
 }
@@ -105,11 +105,11 @@ func (c *copier) state() backupState {
 	c.mu.Lock()
 	file, started := c.file, c.started
 	c.mu.Unlock()
-	s := backupState{Object: "backup", State: backupNone, File: file, StoreBytes: c.storeSize()}
+	s := backupState{Object: "backup", State: workNone, File: file, StoreBytes: c.storeSize()}
 	if file == "" {
 		return s
 	}
-	s.State, s.TookMS, s.CreatedAt = backupRunning, c.now().Sub(started).Milliseconds(), started.UTC().Format(time.RFC3339Nano)
+	s.State, s.TookMS, s.CreatedAt = workRunning, c.now().Sub(started).Milliseconds(), started.UTC().Format(time.RFC3339Nano)
 	s.Bytes, _ = sizeOf(file + partial) // it may not be there yet
 	return s
 }

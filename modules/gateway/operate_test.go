@@ -65,7 +65,7 @@ func TestBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.State != backupDone || got.File != to || got.Bytes == 0 {
+	if got.State != workDone || got.File != to || got.Bytes == 0 {
 		t.Errorf("the backup says %+v", got)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "backups", "*"))
@@ -128,7 +128,7 @@ func TestBackupAlone(t *testing.T) {
 		ended <- err
 	}()
 	<-running
-	if s := c.state(); s.State != backupRunning || s.File != to || s.Bytes != 4 {
+	if s := c.state(); s.State != workRunning || s.File != to || s.Bytes != 4 {
 		t.Errorf("while it runs: %+v, want 4 bytes", s)
 	}
 	if _, err := c.run(t.Context(), filepath.Join(dir, "b.db")); !errors.Is(err, errBackupRuns) {
@@ -141,7 +141,7 @@ func TestBackupAlone(t *testing.T) {
 	if files, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(files) != 0 {
 		t.Errorf("left behind: %v (%v)", files, err)
 	}
-	if s := c.state(); s.State != backupNone {
+	if s := c.state(); s.State != workNone {
 		t.Errorf("afterwards: %+v, want none", s)
 	}
 }

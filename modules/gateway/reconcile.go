@@ -90,7 +90,7 @@ func (r *reconciler) state() reconciliation {
 	s := r.last
 	s.Findings = slices.Clone(s.Findings)
 	if s.Object == "" {
-		s.Object, s.State, s.Findings = "reconciliation", backupNone, []finding{}
+		s.Object, s.State, s.Findings = "reconciliation", workNone, []finding{}
 	}
 	if r.running {
 		s.TookMS = r.now().Sub(r.started).Milliseconds()
@@ -106,7 +106,7 @@ func (r *reconciler) begin(since time.Time, restored *time.Time) error {
 	}
 	r.running, r.started = true, r.now()
 	r.last = reconciliation{
-		Object: "reconciliation", State: backupRunning, Since: &since, Findings: []finding{}, RestoredFrom: restored,
+		Object: "reconciliation", State: workRunning, Since: &since, Findings: []finding{}, RestoredFrom: restored,
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func (r *reconciler) end(lifted, accepted bool, err error) reconciliation {
 	r.mu.Lock()
 	r.running = false
 	s := &r.last
-	s.State, s.TookMS, s.Lifted = backupDone, r.now().Sub(r.started).Milliseconds(), lifted
+	s.State, s.TookMS, s.Lifted = workDone, r.now().Sub(r.started).Milliseconds(), lifted
 	s.Warning = s.unsaid(accepted, err)
 	r.mu.Unlock()
 	return r.state()
