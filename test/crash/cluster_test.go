@@ -52,41 +52,9 @@ func openCluster(t *testing.T, seed uint64) *world {
 			t.Error(err)
 		}
 	})
-	dir, err := os.MkdirTemp("", "purser-cluster-") //nolint:usetesting // what a failure leaves is kept
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if !t.Failed() {
-			_ = os.RemoveAll(dir)
-		} else {
-			t.Logf("everything is in %s", dir)
-		}
-	})
-	binary, err := deployment.Build(t.Context(), t.TempDir(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := deployment.Open(t.Context(), deployment.Config{
-		Binary: binary, Dir: dir, Seed: seed, Timeout: 3 * time.Second, NotFoundAfter: 5 * time.Second, Nodes: nodes, Database: db.DSN, Redis: redis.URL,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	// All at once: one of them migrates the schema, and the others wait for it.
-	if err := errors.Join(d.Start(), d.Ready(t.Context())); err != nil {
-		t.Fatal(err, d.LogTail("node1"))
-	}
-	key, err := d.Key(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &world{Deployment: d, merchant: newMerchant(d.URL, key, clients), database: db, redis: redis}
+	w := open(t, deployment.Config{Seed: seed, Nodes: nodes, Database: db.DSN, Redis: redis.URL})
+	w.database, w.redis = db, redis
+	return w
 }
 
 // clusterSize is how much is to be done: CLUSTER_PAYMENTS, and harm in

@@ -68,7 +68,7 @@ func chosen(t *testing.T) (uint64, size) {
 func TestCrash(t *testing.T) {
 	n, size := chosen(t)
 	t.Logf("seed %d: run again with CRASH_SEED=%d (orders and faults are drawn from it; the moments are the machine's)", n, n)
-	w := open(t, n)
+	w := open(t, deployment.Config{Seed: n})
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("seed %d; everything is in %s\ngateway's log: %s", n, w.Path(), w.LogTail("gateway"))
@@ -140,25 +140,26 @@ func (f *findings) report(t *testing.T) {
 	}
 }
 
-// open builds the binary and starts a gateway with a merchant.
-func open(t *testing.T, seed uint64) *world {
+// open builds the binary and starts gateways with a merchant: one, or as many as
+// cfg says. What a failure leaves is kept.
+func open(t *testing.T, cfg deployment.Config) *world {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "purser-crash-") //nolint:usetesting // what a failure leaves is kept
-	if err != nil {
+	var err error
+	if cfg.Dir, err = os.MkdirTemp("", "purser-crash-"); err != nil { //nolint:usetesting // see above
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if !t.Failed() {
-			_ = os.RemoveAll(dir)
+		if t.Failed() {
+			t.Logf("everything is in %s", cfg.Dir)
+			return
 		}
+		_ = os.RemoveAll(cfg.Dir)
 	})
-	binary, err := deployment.Build(t.Context(), t.TempDir(), false)
-	if err != nil {
+	if cfg.Binary, err = deployment.Build(t.Context(), t.TempDir(), false); err != nil {
 		t.Fatal(err)
 	}
-	d, err := deployment.Open(t.Context(), deployment.Config{
-		Binary: binary, Dir: dir, Seed: seed, Timeout: 3 * time.Second, NotFoundAfter: 5 * time.Second,
-	})
+	cfg.Timeout, cfg.NotFoundAfter = 3*time.Second, 5*time.Second
+	d, err := deployment.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,8 +168,9 @@ func open(t *testing.T, seed uint64) *world {
 			t.Error(err)
 		}
 	})
+	// All at once: of several nodes one migrates the schema, and the others wait.
 	if err := errors.Join(d.Start(), d.Ready(t.Context())); err != nil {
-		t.Fatal(err, d.LogTail("gateway"))
+		t.Fatal(err, d.LogTail(d.Nodes[0].Name))
 	}
 	key, err := d.Key(t.Context())
 	if err != nil {
