@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -72,5 +73,32 @@ func TestThinWebhook(t *testing.T) {
 				t.Errorf("got asked %t, want %t: %v", got, tt.asked, keyed.calls)
 			}
 		})
+	}
+}
+
+// Whichever commit fails while a payment is settled by a query, before or after
+// it was written: a payment that has succeeded names its charge, or nobody could
+// ever find the money again.
+func TestSettledNamesItsCharge(t *testing.T) {
+	t.Parallel()
+	for after := range 7 {
+		for _, written := range []bool{false, true} {
+			t.Run(fmt.Sprintf("commit %d, written %t", after, written), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, 1)
+				a, err := w.eng.Create(t.Context(), claim("k"), walletPayment(1000, payment.FlowQR))
+				if err != nil {
+					t.Fatal(err)
+				}
+				id := read(t, a).ID
+				w.payQRs()
+				w.store.after, w.store.written = after, written
+				w.calm(2 * time.Minute)
+				if p := w.payment(id); p.Status != payment.Succeeded {
+					t.Fatalf("got %s, want succeeded", p.Status)
+				}
+				w.reconcile()
+			})
+		}
 	}
 }

@@ -63,7 +63,10 @@ func learn(p *payment.Payment, a *payment.Attempt, n news) (verdict, error) {
 	case connector.Answered:
 	}
 	r := n.exchange.Result
-	if r.PSPReference != "" && a.PSPReference == "" && n.by != byQuery {
+	// A query is about the charge, and so names no capture, void or refund. What it
+	// names is kept in the transaction that believes the rest: a payment whose
+	// charge nobody can find again has not succeeded.
+	if r.PSPReference != "" && a.PSPReference == "" && (n.by != byQuery || a.Kind == payment.KindAuthorize) {
 		a.PSPReference = r.PSPReference
 	}
 	switch a.Kind {

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/purser-pay/purser/modules/connector"
@@ -208,8 +207,8 @@ func (e *Engine) ask(ctx context.Context, j *job, acct *connector.Account) (conn
 	if x.Outcome != connector.Answered && x.Err != nil {
 		e.cfg.Log.Warn("psp query not answered", logAttempt(j.fresh, a, acct, x)...)
 	}
-	if x.Outcome == connector.Answered && a.Kind == payment.KindAuthorize && a.PSPReference == "" {
-		x = e.adoptReference(ctx, j, acct, x)
+	if c := x.Result.Charge; a.Kind == payment.KindAuthorize && x.Result.PSPReference == "" && c != nil {
+		x.Result.PSPReference = c.PSPReference
 	}
 	out, err := e.record(ctx, j, acct, x)
 	if err != nil {
@@ -221,39 +220,6 @@ func (e *Engine) ask(ctx context.Context, j *job, acct *connector.Account) (conn
 		return x.Outcome, err
 	}
 	return x.Outcome, e.reverse(ctx, j, acct)
-}
-
-// adoptReference takes the PSP's reference from the answer to a query by ours.
-func (e *Engine) adoptReference(ctx context.Context, j *job, acct *connector.Account, x connector.Exchange) connector.Exchange {
-	ref := x.Result.PSPReference
-	if ref == "" && x.Result.Charge != nil {
-		ref = x.Result.Charge.PSPReference
-	}
-	if ref == "" {
-		return x
-	}
-	err := e.update(ctx, func(tx store.Tx) error {
-		p, err := tx.Payment(j.payment)
-		if err != nil {
-			return err
-		}
-		a := p.Attempt(j.attempt)
-		if a == nil || a.PSPReference != "" {
-			return nil
-		}
-		m := mark(&p)
-		x.Result.PSPReference = ref
-		if x = e.vouch(tx, &p, a, x); x.Outcome != connector.Answered {
-			return nil
-		}
-		a.PSPReference = ref
-		_, err = e.save(tx, m, &p, true)
-		return err
-	})
-	if err != nil {
-		e.cfg.Log.Warn("psp reference not kept", slog.String("account", acct.Name), slog.String("error", err.Error()))
-	}
-	return x
 }
 
 // reverse begins the undoing of an authorization that is still open although

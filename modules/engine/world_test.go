@@ -289,6 +289,7 @@ func (p *psp) authorize(c connector.Call, op payment.Authorize) connector.Result
 	}
 	r := ch.result()
 	if ch.waiting {
+		r.PSPReference = "" // as at Alipay, there is no charge before somebody has paid
 		r.Action = &payment.NextAction{Type: payment.ActionQRCode, Data: "qr"}
 	}
 	return r
@@ -377,9 +378,19 @@ type flakyStore struct {
 	store.Store
 	w      *world
 	chance int
+	// after that many more commits one fails, before or after it was written; 0 = none.
+	after   int
+	written bool
 }
 
 func (s *flakyStore) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if s.after > 0 {
+		if s.after--; s.after == 0 && !s.written {
+			return store.ErrUnavailable
+		} else if s.after == 0 {
+			return errors.Join(store.ErrUncertain, s.Store.Update(ctx, fn))
+		}
+	}
 	if s.chance > 0 && s.w.intn(100) < s.chance {
 		if s.w.intn(2) == 0 {
 			return store.ErrUnavailable
@@ -536,6 +547,9 @@ func (w *world) reconcile() {
 			undone := ch.authorized < 0
 			if !undone && (ch.captured > 0 || ch.authorized > 0 && !ch.released) {
 				holders++
+				if a.PSPReference != ch.psp {
+					w.t.Errorf("%s (%s): attempt %s names its charge %q, and the PSP %q", p.ID, p.Status, a.ID, a.PSPReference, ch.psp)
+				}
 			}
 			if !undone {
 				captured += ch.captured
