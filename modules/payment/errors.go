@@ -37,6 +37,7 @@ const (
 	CodeInternal             Code = "internal_error"
 	CodeStoreUnavailable     Code = "store_unavailable"
 	CodeFrozen               Code = "frozen"
+	CodeOverloaded           Code = "overloaded"
 )
 
 // CodeInfo is what every problem with one code has in common.
@@ -75,6 +76,7 @@ var Codes = []CodeInfo{
 	{CodeInternal, 500, "The gateway failed.", true},
 	{CodeStoreUnavailable, 503, "The store is out of reach: repeat the request with the same Idempotency-Key.", true},
 	{CodeFrozen, 503, "The gateway takes no new payments for now.", true},
+	{CodeOverloaded, 503, "The gateway is overloaded, and calls like this one wait.", true},
 }
 
 var codeInfo = func() map[Code]CodeInfo {
@@ -100,6 +102,8 @@ type Error struct {
 	Code       Code
 	Detail     string        // for the merchant; holds no secret and no card data
 	Param      string        // the field at fault, such as "payment_method.exp_month"
+	Policy     string        // the name of the operator's rule that refuses; "" = none does
+	Challenge  string        // WWW-Authenticate of a 401; "" = the door's own
 	RetryAfter time.Duration // 0 = nothing to say
 	Err        error         // for our log alone
 }
