@@ -24,14 +24,19 @@ const (
 
 	cmpLib  = "github.com/google/go-cmp"
 	jsonLib = "github.com/go-json-experiment/json"
+	lfuLib  = "github.com/dgraph-io/ristretto/v2"
 	sqlite  = "github.com/ncruces/go-sqlite3"
 	pgx     = "github.com/jackc/pgx/v5"
 	goose   = "github.com/pressly/goose/v3"
 	httpsfv = "github.com/dunglas/httpsfv"
 	limiter = "github.com/ulule/limiter/v3"
+	jwtLib  = "github.com/golang-jwt/jwt/v5"
 	goRedis = "github.com/redis/go-redis/v9"
 	metrics = "github.com/prometheus/client_golang"
 	otel    = "go.opentelemetry.io/otel"
+	celLib  = "cel.dev/cel-go"
+	yamlLib = "go.yaml.in/yaml/v3"
+	xCrypto = "golang.org/x/crypto"
 	xSys    = "golang.org/x/sys"
 	xTools  = "golang.org/x/tools"
 )
@@ -82,6 +87,7 @@ var plan = []row{
 	{"ratelimit", room{rooms: []string{"access"}, libs: []string{limiter}}},
 	{"ratelimit/redislimit", room{rooms: []string{"ratelimit"}, libs: []string{limiter, goRedis}, dials: true}},
 	{"outbox", room{rooms: []string{"payment", "seal", "store", "webhook"}, dials: true}},
+	{"policy", room{rooms: []string{"access", "payment"}, libs: []string{celLib, yamlLib, jsonLib}}},
 	// The doors: plain HTTP handlers, which do not know Caddy.
 	{"api", room{rooms: []string{"access", "engine", "payment", "ratelimit", "seal", "store", "webhook"}, libs: []string{jsonLib, httpsfv}}},
 	{"inbox", room{rooms: []string{"connector", "engine", "payment", "store"}, libs: []string{jsonLib}}},
