@@ -68,6 +68,7 @@ var plan = []row{
 	// The ground: nouns without a dependency.
 	{"payment", room{}},
 	{"seal", room{}},
+	{"signature", room{libs: []string{httpsfv}}},
 	{"webhook", room{}},
 	// The contracts.
 	{"access", room{rooms: []string{"payment"}}},
