@@ -90,6 +90,7 @@ var plan = []row{
 	{"outbox", room{rooms: []string{"payment", "seal", "store", "webhook"}, dials: true}},
 	{"policy", room{rooms: []string{"access", "payment"}, libs: []string{celLib, yamlLib, jsonLib}}},
 	{"token", room{rooms: []string{"access", "payment"}, libs: []string{jwtLib, lfuLib, jsonLib}, dials: true}},
+	{"clientcert", room{rooms: []string{"access", "payment"}, libs: []string{xCrypto}, dials: true}},
 	// The doors: plain HTTP handlers, which do not know Caddy.
 	{"api", room{rooms: []string{"access", "engine", "payment", "ratelimit", "seal", "store", "webhook"}, libs: []string{jsonLib, httpsfv}}},
 	{"inbox", room{rooms: []string{"connector", "engine", "payment", "store"}, libs: []string{jsonLib}}},
