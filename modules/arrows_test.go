@@ -92,6 +92,7 @@ var plan = []row{
 	{"token", room{rooms: []string{"access", "payment"}, libs: []string{jwtLib, lfuLib, jsonLib}, dials: true}},
 	{"clientcert", room{rooms: []string{"access", "payment"}, libs: []string{xCrypto}, dials: true}},
 	// The doors: plain HTTP handlers, which do not know Caddy.
+	{"framing", room{rooms: []string{"payment"}, libs: []string{jsonLib}}},
 	{"api", room{rooms: []string{"access", "engine", "payment", "ratelimit", "seal", "store", "webhook"}, libs: []string{jsonLib, httpsfv}}},
 	{"inbox", room{rooms: []string{"connector", "engine", "payment", "store"}, libs: []string{jsonLib}}},
 	// The waist, and what stands on it.
