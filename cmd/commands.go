@@ -3,13 +3,11 @@ package pursercmd
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -36,7 +34,9 @@ func init() {
 		},
 		{Name: "store", Short: "Backs up the store", CobraFunc: group(storeBackup)},
 		{Name: "connector", Short: "Lists connectors, and tests an account of one", CobraFunc: group(connectorList, connectorTest)},
+		{Name: "sign", Usage: "--url <url> [--method <method>] [--header <header>]... [--data <body>]", Short: "Prints a curl line with a signed request", CobraFunc: signCommand},
 		{Name: "simulator", Usage: "[--listen <address>] [--seed <n>]", Short: "Runs the PSP simulator alone", CobraFunc: simulatorCommand},
+		{Name: "certs", Short: "Makes certificates for development: an authority, servers, clients, revocations", CobraFunc: certsCommand},
 		{Name: "dev", Usage: "[--data <folder>] [--listen <address>]", Short: "Runs the gateway with everything it needs, for development", CobraFunc: devCommand},
 	} {
 		caddycmd.RegisterCommand(c)
@@ -111,124 +111,6 @@ func oneOrMany[T any](answer json.RawMessage) ([]T, error) {
 	}
 	one, err := decode[T](answer)
 	return []T{one}, err
-}
-
-type keyRow struct {
-	ID        string   `json:"id"`
-	Key       string   `json:"key"`
-	Merchant  string   `json:"merchant"`
-	Mode      string   `json:"mode"`
-	Name      string   `json:"name"`
-	Scopes    []string `json:"scopes"`
-	ExpiresAt string   `json:"expires_at"`
-	RevokedAt string   `json:"revoked_at"`
-}
-
-// notBuiltFlags are specified and not there yet: a key that its maker believes
-// to be limited must not be made unlimited.
-var notBuiltFlags = []string{"allow-ip", "signing", "signing-public-key"}
-
-func keysCreate() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "create --merchant MERCHANT --mode test|live [--name NAME] [--scopes A,B] [--expires-in DURATION | --expires-at TIME] [--rate-limit 100/1s]...",
-		Short: "Creates an API key, and prints its secret once", Args: cobra.NoArgs,
-	}
-	f := cmd.Flags()
-	merchant := f.String("merchant", "", "the merchant's id")
-	mode := f.String("mode", "", "test or live")
-	name := f.String("name", "", "what people call the key")
-	scopes := f.StringSlice("scopes", nil, "what the key may do; all but proxy:use if none are named")
-	expiresIn := f.Duration("expires-in", 0, "how long the key is good, such as 720h")
-	expiresAt := f.String("expires-at", "", "when the key ends, RFC 3339")
-	rates := f.StringArray("rate-limit", nil, "what the key may do in place of the gateway's limit for keys, such as 100/1s; may be given again for another window")
-	completeFlag(cmd, "merchant", names("/merchants", "id"))
-	completeFlag(cmd, "mode", fixed("test", "live"))
-	for _, flag := range notBuiltFlags {
-		f.StringArray(flag, nil, "not built yet")
-		_ = f.MarkHidden(flag) // it exists, so there is nothing to report
-	}
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		for _, flag := range notBuiltFlags {
-			if f.Changed(flag) {
-				return fmt.Errorf("--%s %w", flag, errNotBuilt)
-			}
-		}
-		if *merchant == "" || *mode == "" {
-			return usageError("--merchant and --mode are needed")
-		}
-		if f.Changed("expires-in") && f.Changed("expires-at") {
-			return usageError("--expires-in and --expires-at exclude each other")
-		}
-		in := map[string]any{"merchant": *merchant, "mode": *mode, "name": *name}
-		if f.Changed("scopes") {
-			in["scopes"] = *scopes
-		}
-		if f.Changed("rate-limit") {
-			in["rate_limits"] = *rates
-		}
-		if f.Changed("expires-in") {
-			in["expires_in"] = expiresIn.String()
-		}
-		if f.Changed("expires-at") {
-			in["expires_at"] = *expiresAt
-		}
-		return ask(cmd, http.MethodPost, "/keys", in, showNewKey)
-	}
-	return cmd
-}
-
-func keysRotate() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "rotate ID [--overlap DURATION]", Short: "Makes a successor of a key, and ends the key after the overlap",
-		Args: cobra.ExactArgs(1), ValidArgsFunction: names("/keys", "id"),
-	}
-	overlap := cmd.Flags().Duration("overlap", 24*time.Hour, "how long both keys are good")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return ask(cmd, http.MethodPost, "/keys/"+url.PathEscape(args[0])+"/rotate",
-			map[string]string{"overlap": overlap.String()}, showNewKey)
-	}
-	return cmd
-}
-
-func keysRevoke() *cobra.Command {
-	cmd := &cobra.Command{Use: "revoke ID", Short: "Ends a key at once", Args: cobra.ExactArgs(1), ValidArgsFunction: names("/keys", "id")}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return ask(cmd, http.MethodPost, "/keys/"+url.PathEscape(args[0])+"/revoke", nil, showKeys)
-	}
-	return cmd
-}
-
-func keysList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list [--merchant MERCHANT]", Short: "Lists API keys, oldest first", Args: cobra.NoArgs}
-	merchant := cmd.Flags().String("merchant", "", "only this merchant's")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		q := url.Values{}
-		setQuery(q, "merchant", *merchant)
-		return ask(cmd, http.MethodGet, withQuery("/keys", q), nil, showKeys)
-	}
-	return cmd
-}
-
-func showNewKey(w io.Writer, answer json.RawMessage) error {
-	k, err := decode[keyRow](answer)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "id:       %s\nmerchant: %s\nmode:     %s\nscopes:   %s\nkey:      %s\n\nThe key is shown this once; the gateway keeps a hash of it.\n",
-		k.ID, k.Merchant, k.Mode, strings.Join(k.Scopes, " "), k.Key)
-	return err
-}
-
-func showKeys(w io.Writer, answer json.RawMessage) error {
-	keys, err := oneOrMany[keyRow](answer)
-	if err != nil {
-		return err
-	}
-	var rows [][]string
-	for _, k := range keys {
-		rows = append(rows, []string{k.ID, k.Merchant, k.Mode, orDash(k.Name), orDash(k.ExpiresAt), orDash(k.RevokedAt)})
-	}
-	return table(w, []string{"KEY", "MERCHANT", "MODE", "NAME", "EXPIRES", "REVOKED"}, rows)
 }
 
 type paymentRow struct {

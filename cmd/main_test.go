@@ -277,7 +277,10 @@ func (d *dev) operators(t *testing.T, id string) {
 		{[]string{"payments", "resolve", id, "--as", "failed", "--reason", "x"}, "invalid_state", 1},
 		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--rate-limit", "100/1s", "--rate-limit", "900/1m", "--json"}, `"rate_limits":["100/1s","900/1m"]`, 0},
 		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--rate-limit", "1/1ms"}, "whole seconds", 1},
-		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--allow-ip", "10.0.0.0/8"}, "--allow-ip is not built yet", 1},
+		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--allow-ip", "10.0.0.0/8", "--allow-ip", "2001:db8::1", "--json"}, `"allow_ip":["10.0.0.0/8","2001:db8::1/128"]`, 0},
+		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--signing", "hmac-sha256", "--json"}, `"algorithm":"hmac-sha256","secret":"pss_`, 0},
+		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--signing", "hmac-sha256"}, "secret:   pss_", 0},
+		{[]string{"keys", "list"}, "10.0.0.0/8 2001:db8::1/128", 0},
 		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--scopes", "fly"}, `no scope "fly"`, 1},
 		{[]string{"keys", "revoke", "key_00000000000000000000000000"}, "not found", 1},
 	}

@@ -187,7 +187,13 @@ func TestUsage(t *testing.T) {
 		{"keys create --mode test", "--merchant and --mode are needed", exitUsage},
 		{"connector test stripe --address 127.0.0.1:1", "out of reach", 1},
 		{"unfreeze --address unix//no/such.sock", "out of reach", 1},
-		{"keys create --merchant m --mode test --allow-ip 10.0.0.0/8", "--allow-ip is not built yet", 1},
+		{"keys create --merchant m --mode test --allow-ip 10.1.2.3/8", "is 10.0.0.0/8 meant", exitUsage},
+		{"keys create --merchant m --mode test --allow-ip office", "neither a network", exitUsage},
+		{"keys create --merchant m --mode test --expires-in 1h --expires-at 2030-01-01T00:00:00Z", "exclude each other", exitUsage},
+		{"keys create --merchant m --mode test --signing hmac-sha256 --signing-public-key a.pem", "exclude each other", exitUsage},
+		{"keys create --merchant m --mode test --signing ed25519", "--signing takes hmac-sha256", exitUsage},
+		{"keys create --merchant m --mode test --signing-public-key /no/such.pem", "no such file", 1},
+		{"keys create --merchant m --mode test --signing-public-key /dev/null", "BEGIN PUBLIC KEY", 1},
 	} {
 		out, errs, code := output(t, strings.Fields(tt.line)...)
 		if code != tt.code || !strings.Contains(errs, tt.want) || strings.Count(strings.TrimSpace(errs), "\n") > 0 {

@@ -1,7 +1,6 @@
 package pursercmd
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -44,7 +43,3 @@ func strict(cmd *cobra.Command) {
 		}
 	}
 }
-
-// errNotBuilt is wrapped by the refusal of a command that is specified and not
-// there yet.
-var errNotBuilt = errors.New("is not built yet")

@@ -3,6 +3,7 @@
 package access
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -24,12 +25,22 @@ type Key struct {
 	Name     string       `json:"name"`
 	Scopes   []Scope      `json:"scopes"`
 	// RateLimits take the place of the gateway's limit for keys; none = that one.
-	RateLimits []Rate    `json:"rate_limits,omitempty"`
-	Hash       [32]byte  `json:"-"` // HMAC-SHA256(pepper, the whole text of the key)
-	CreatedAt  time.Time `json:"created_at"`
-	ExpiresAt  time.Time `json:"expires_at,omitzero"` // zero = never
-	RevokedAt  time.Time `json:"revoked_at,omitzero"` // zero = not revoked; may lie ahead (rotation)
-	RotatedTo  string    `json:"rotated_to,omitempty"`
+	RateLimits []Rate `json:"rate_limits,omitempty"`
+	// AllowIP are the networks from which the key is good, at most [MaxNetworks];
+	// none = from everywhere.
+	AllowIP []netip.Prefix `json:"allow_ip,omitempty"`
+	// Signing is how requests under the key are signed; nil = they are not.
+	Signing   *SigningKey `json:"signing,omitempty"`
+	Hash      [32]byte    `json:"-"` // HMAC-SHA256(pepper, the whole text of the key)
+	CreatedAt time.Time   `json:"created_at"`
+	ExpiresAt time.Time   `json:"expires_at,omitzero"` // zero = never
+	RevokedAt time.Time   `json:"revoked_at,omitzero"` // zero = not revoked; may lie ahead (rotation)
+	RotatedTo string      `json:"rotated_to,omitempty"`
+	// LastUsedAt is roughly when the key was last good for a call; see [Usage]. Zero
+	// = not yet, or not since this is noted.
+	LastUsedAt time.Time `json:"last_used_at,omitzero"`
+	// PepperID names the pepper of Hash; see [PepperID]. "" = it is not known.
+	PepperID string `json:"pepper_id,omitempty"`
 }
 
 // Scope is a permission.
@@ -57,14 +68,32 @@ var Scopes = []Scope{
 // DefaultScopes is what a key has when none are named: all but [ProxyUse].
 func DefaultScopes() []Scope { return append([]Scope(nil), Scopes[:len(Scopes)-1]...) }
 
+// Means is what proved a [Principal].
+type Means string
+
+// The means.
+const (
+	ByKey         Means = "key"
+	ByToken       Means = "token"
+	ByCertificate Means = "certificate"
+)
+
 // Principal is who a request proved to be.
 type Principal struct {
 	Merchant string
 	Mode     payment.Mode
-	Key      string // the key's ID
-	Scopes   []Scope
+	By       Means
+	// Subject is whom a token or a certificate names, for logs; "" for a key.
+	Subject string
+	Key     string // the key's ID; "" where no key was shown
+	// KeyCreatedAt is when the key was made; zero where no key was shown.
+	KeyCreatedAt time.Time
+	Scopes       []Scope
 	// RateLimits are the key's own; see [Key].
 	RateLimits []Rate
+	// Signing is the key's, and must not be changed; nil = it has none, so that no
+	// signature can be its holder's.
+	Signing *SigningKey
 }
 
 // Has tells whether the principal has a scope.

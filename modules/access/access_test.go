@@ -167,8 +167,12 @@ func TestDirectory(t *testing.T) {
 		after      time.Duration
 		want       access.Principal // zero = refused
 	}{
-		{"valid", plainText, 0, access.Principal{Merchant: shop.ID, Mode: payment.Test, Key: plain.ID, Scopes: access.DefaultScopes()}},
-		{"valid until it expires", briefText, time.Hour - 1, access.Principal{Merchant: shop.ID, Mode: payment.Live, Key: brief.ID, Scopes: []access.Scope{access.PaymentsRead}}},
+		{"valid", plainText, 0, access.Principal{
+			Merchant: shop.ID, Mode: payment.Test, By: access.ByKey, Key: plain.ID, KeyCreatedAt: start, Scopes: access.DefaultScopes(),
+		}},
+		{"valid until it expires", briefText, time.Hour - 1, access.Principal{
+			Merchant: shop.ID, Mode: payment.Live, By: access.ByKey, Key: brief.ID, KeyCreatedAt: start, Scopes: []access.Scope{access.PaymentsRead},
+		}},
 		{"expired", briefText, time.Hour, access.Principal{}},
 		{"revoked", goneText, 0, access.Principal{}},
 		{"unknown", unknownText, 0, access.Principal{}},
@@ -225,10 +229,11 @@ func TestRotateAndRevoke(t *testing.T) {
 		t.Fatal(err)
 	}
 	now = start.Add(24 * time.Hour)
-	retired, next, text, err := is.RotateKey(old, 2*time.Hour)
+	retired, made, err := is.RotateKey(old, 2*time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
+	next, text := made.Key, made.Text
 	if text == oldText || next.ID == old.ID || next.Hash == old.Hash {
 		t.Error("the successor is the old key")
 	}
@@ -238,10 +243,10 @@ func TestRotateAndRevoke(t *testing.T) {
 	if !next.ExpiresAt.Equal(now.Add(90*24*time.Hour)) || next.Name != "till" || !cmp.Equal(next.Scopes, old.Scopes) {
 		t.Errorf("the successor is %+v, want the rights and the lifetime of the old one", next)
 	}
-	if _, _, _, err := is.RotateKey(retired, 0); !errors.Is(err, access.ErrIssue) {
+	if _, _, err := is.RotateKey(retired, 0); !errors.Is(err, access.ErrIssue) {
 		t.Errorf("rotating twice: %v, want ErrIssue", err)
 	}
-	if _, _, _, err := is.RotateKey(old, access.MaxOverlap+1); !errors.Is(err, access.ErrIssue) {
+	if _, _, err := is.RotateKey(old, access.MaxOverlap+1); !errors.Is(err, access.ErrIssue) {
 		t.Errorf("overlap over the limit: %v, want ErrIssue", err)
 	}
 	if got := access.RevokeKey(retired, now); !got.RevokedAt.Equal(now) {

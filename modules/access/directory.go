@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,9 @@ var (
 	// ErrUnauthenticated refuses a credential. The text of what wraps it says
 	// why, for logs; callers hear one and the same answer.
 	ErrUnauthenticated = errors.New("unauthenticated")
+	// ErrNetwork is an [ErrUnauthenticated] of a key that is good, but not from the
+	// caller's address. The caller is not told so: it may be a thief.
+	ErrNetwork = fmt.Errorf("%w: not from this network", ErrUnauthenticated)
 	// ErrNotLoaded tells that the directory has never been read, or may be out of
 	// date and the store cannot be asked, so that nobody can be let in.
 	ErrNotLoaded = errors.New("the directory of keys is not loaded")
@@ -26,7 +31,7 @@ var (
 // lost touch with them, each key is looked up; see [Directory.Distrust]. Safe for
 // concurrent use; Authenticate takes no lock.
 type Directory struct {
-	pepper   []byte
+	peppers  []*hasher // the current one first
 	load     func(context.Context) ([]Merchant, []Key, error)
 	now      func() time.Time
 	dummy    [sha256.Size]byte // what an unknown key's hash is compared with
@@ -35,6 +40,33 @@ type Directory struct {
 
 	current func() bool // the snapshot may be believed; nil = always
 	lookup  Lookup
+
+	rehash   func(context.Context, Key)
+	rehashed Usage // of which keys rehash was told
+}
+
+// Former names peppers under which keys may have been made beside the current
+// one, at most [MaxFormer]: they are still good. Before a pepper becomes current
+// it is named here at every node. Rehash, if it is not nil, is told of a key that
+// has just proved good and whose hash is not of the current pepper, or does not say
+// so: as it is to be stored from now on, but for what others may have changed
+// meanwhile. It is told of one key at most once in [UsageEvery], in the midst of a
+// call, and must not block. Former is called before the directory is used, if at
+// all.
+func (d *Directory) Former(peppers [][]byte, rehash func(ctx context.Context, k Key)) error {
+	if len(peppers) > MaxFormer {
+		return fmt.Errorf("at most %d former peppers", MaxFormer)
+	}
+	all := d.peppers[:1:1]
+	for _, pepper := range peppers {
+		h := newHasher(pepper)
+		if slices.ContainsFunc(all, func(other *hasher) bool { return other.id == h.id }) {
+			return errors.New("a pepper is named twice")
+		}
+		all = append(all, h)
+	}
+	d.peppers, d.rehash = all, rehash
+	return nil
 }
 
 // Lookup reads one key and the merchant that it belongs to from the store. An
@@ -74,7 +106,7 @@ type snapshot struct {
 // NewDirectory returns an empty directory. Pepper keys the hashes; load reads
 // everything there is.
 func NewDirectory(pepper []byte, load func(context.Context) ([]Merchant, []Key, error), now func() time.Time) *Directory {
-	d := &Directory{pepper: pepper, load: load, now: now}
+	d := &Directory{peppers: []*hasher{newHasher(pepper)}, load: load, now: now}
 	mac := hmac.New(sha256.New, pepper)
 	mac.Write([]byte("no key has this hash"))
 	mac.Sum(d.dummy[:0])
@@ -104,12 +136,18 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// Authenticate tells whose key a text is. It fails with [ErrUnauthenticated]
-// (wrapped) on all that is not a valid key now, and with [ErrNotLoaded] before
-// the first Refresh. An unknown ID and a wrong secret take the same path, so
-// that the time taken does not tell which IDs exist. No error holds any part of
-// the secret.
+// Authenticate is [Directory.AuthenticateFrom] for a caller whose address is not
+// known, and from whom a key with a list of networks is therefore not taken.
 func (d *Directory) Authenticate(ctx context.Context, text string) (Principal, error) {
+	return d.AuthenticateFrom(ctx, text, netip.Addr{})
+}
+
+// AuthenticateFrom tells whose key a text is that came from an address. It fails
+// with [ErrUnauthenticated] (wrapped) on all that is not a valid key now, [ErrNetwork]
+// among them, and with [ErrNotLoaded] before the first Refresh. An unknown ID and
+// a wrong secret take the same path, so that the time taken does not tell which IDs
+// exist. No error holds any part of the secret.
+func (d *Directory) AuthenticateFrom(ctx context.Context, text string, from netip.Addr) (Principal, error) {
 	if d.snapshot.Load() == nil {
 		return Principal{}, ErrNotLoaded
 	}
@@ -117,6 +155,11 @@ func (d *Directory) Authenticate(ctx context.Context, text string) (Principal, e
 	if err != nil {
 		return Principal{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
 	}
+	return d.prove(ctx, parsed, from)
+}
+
+// prove looks a key up and checks all that makes it good.
+func (d *Directory) prove(ctx context.Context, parsed ParsedKey, from netip.Addr) (Principal, error) {
 	key, known, employed, err := d.find(ctx, parsed.ID)
 	if err != nil {
 		return Principal{}, err
@@ -125,8 +168,7 @@ func (d *Directory) Authenticate(ctx context.Context, text string) (Principal, e
 	if !known {
 		want = d.dummy
 	}
-	got := parsed.Hash(d.pepper)
-	same := hmac.Equal(got[:], want[:])
+	current, same := d.match(parsed, want, key.PepperID)
 	now := d.now()
 	switch {
 	case !same || !known || key.Mode != parsed.Mode:
@@ -137,8 +179,31 @@ func (d *Directory) Authenticate(ctx context.Context, text string) (Principal, e
 		return Principal{}, fmt.Errorf("%w: %s is revoked", ErrUnauthenticated, key.ID)
 	case !employed:
 		return Principal{}, fmt.Errorf("%w: %s belongs to no merchant", ErrUnauthenticated, key.ID)
+	case !allowed(key.AllowIP, from):
+		return Principal{}, fmt.Errorf("%w: %s from %s", ErrNetwork, key.ID, from)
 	}
-	return Principal{Merchant: key.Merchant, Mode: key.Mode, Key: key.ID, Scopes: key.Scopes, RateLimits: key.RateLimits}, nil
+	if d.rehash != nil && (!current || key.PepperID == "") && d.rehashed.Due(key.ID, now) {
+		k := key
+		k.Hash, k.PepperID = d.peppers[0].hash(parsed), d.peppers[0].id
+		d.rehash(ctx, k)
+	}
+	return Principal{
+		Merchant: key.Merchant, Mode: key.Mode, By: ByKey, Key: key.ID, KeyCreatedAt: key.CreatedAt,
+		Scopes: key.Scopes, RateLimits: key.RateLimits, Signing: key.Signing,
+	}, nil
+}
+
+// match tells whether a key has a hash, and whether that is of the current pepper.
+// A hash under each pepper is made in any case, so that the time taken does not
+// tell which one it is.
+func (d *Directory) match(parsed ParsedKey, want [sha256.Size]byte, pepperID string) (current, same bool) {
+	for i, pepper := range d.peppers {
+		got := pepper.hash(parsed)
+		if hmac.Equal(got[:], want[:]) && (pepperID == "" || pepperID == pepper.id) {
+			current, same = i == 0, true
+		}
+	}
+	return current, same
 }
 
 // Merchant returns a merchant of the snapshot.

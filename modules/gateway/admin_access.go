@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/purser-pay/purser/modules/access"
@@ -13,7 +15,20 @@ import (
 )
 
 func (a *App) issuer() *access.Issuer {
-	return &access.Issuer{Pepper: a.pepper, Random: rand.Reader, IDs: a.ground.ids, Now: time.Now}
+	return &access.Issuer{Pepper: a.keyPeppers()[0], Random: rand.Reader, IDs: a.ground.ids, Now: time.Now, Seal: a.box.Seal}
+}
+
+// SigningSecret opens the secret of a key that signs with [access.HMACSHA256]: the
+// HMAC's key.
+func (a *App) SigningSecret(k *access.SigningKey) ([]byte, error) {
+	if k.Kind() != access.HMACSHA256 {
+		return nil, errors.New("the key has no signing secret")
+	}
+	secret, err := a.box.Open(k.SealedSecret, []byte(k.KeyID))
+	if err != nil {
+		return nil, fmt.Errorf("signing secret of %s: %w", k.KeyID, err)
+	}
+	return secret, nil
 }
 
 // now is the time as records keep it.
@@ -69,8 +84,19 @@ type issuedKey struct {
 	Scopes   []access.Scope `json:"scopes"`
 	// RateLimits are the key's own; none = the gateway's.
 	RateLimits []access.Rate `json:"rate_limits,omitempty"`
-	// Signing is the key's request signing, which is not built yet: null.
-	Signing *struct{} `json:"signing"`
+	// AllowIP are the networks from which the key is good; none = from everywhere.
+	AllowIP   []netip.Prefix `json:"allow_ip,omitempty"`
+	ExpiresAt time.Time      `json:"expires_at,omitzero"`
+	// Signing is how requests under the key are signed; null = they are not.
+	Signing *issuedSigning `json:"signing"`
+}
+
+// issuedSigning is a new signing key.
+type issuedSigning struct {
+	KeyID     string           `json:"keyid"`
+	Algorithm access.Algorithm `json:"algorithm"`
+	// Secret is that of hmac-sha256, which is shown this once.
+	Secret string `json:"secret,omitempty"`
 }
 
 func listKeys(c call) error {
@@ -86,46 +112,81 @@ func listKeys(c call) error {
 	return c.list(keys, "")
 }
 
-func createKey(c call) error {
-	var in struct {
-		Merchant  string         `json:"merchant"`
-		Mode      payment.Mode   `json:"mode"`
-		Name      string         `json:"name"`
-		Scopes    []access.Scope `json:"scopes"`
-		ExpiresIn string         `json:"expires_in"`
-		ExpiresAt string         `json:"expires_at"`
-		// RateLimits are such as "100/1s".
-		RateLimits []access.Rate `json:"rate_limits"`
+// newKey is what an operator says of a key.
+type newKey struct {
+	Merchant  string         `json:"merchant"`
+	Mode      payment.Mode   `json:"mode"`
+	Name      string         `json:"name"`
+	Scopes    []access.Scope `json:"scopes"`
+	ExpiresIn string         `json:"expires_in"`
+	ExpiresAt string         `json:"expires_at"`
+	// RateLimits are such as "100/1s".
+	RateLimits []access.Rate `json:"rate_limits"`
+	// AllowIP are networks or addresses.
+	AllowIP []string `json:"allow_ip"`
+	// Signing is "hmac-sha256" for a signing secret.
+	Signing access.Algorithm `json:"signing"`
+	// SigningPublicKey is the signer's public key, in PEM.
+	SigningPublicKey string `json:"signing_public_key"`
+}
+
+// request turns it into what the issuer takes.
+func (k *newKey) request(now time.Time) (r access.KeyRequest, err error) {
+	r = access.KeyRequest{
+		Merchant: k.Merchant, Mode: k.Mode, Name: k.Name, Scopes: k.Scopes, RateLimits: k.RateLimits,
+		Signing: k.Signing, PublicKey: []byte(k.SigningPublicKey),
 	}
+	if r.ExpiresAt, err = expiry(k.ExpiresIn, k.ExpiresAt, now); err != nil {
+		return r, err
+	}
+	for _, text := range k.AllowIP {
+		network, err := access.ParseNetwork(text)
+		if err != nil {
+			return r, fmt.Errorf("%w: allow_ip: %w", errRequest, err)
+		}
+		r.AllowIP = append(r.AllowIP, network)
+	}
+	return r, nil
+}
+
+func createKey(c call) error {
+	var in newKey
 	if err := c.read(&in); err != nil {
 		return err
 	}
-	expires, err := expiry(in.ExpiresIn, in.ExpiresAt, now())
+	request, err := in.request(now())
 	if err != nil {
 		return err
 	}
-	key, text, err := c.issuer().CreateKey(access.KeyRequest{
-		Merchant: in.Merchant, Mode: in.Mode, Name: in.Name, Scopes: in.Scopes, ExpiresAt: expires,
-		RateLimits: in.RateLimits,
-	})
+	made, err := c.issuer().Issue(request)
 	if err != nil {
 		return err
 	}
+	key := made.Key
 	err = c.change(func(tx store.Tx) error {
 		if _, err := tx.Merchant(key.Merchant); err != nil {
 			return fmt.Errorf("merchant %s: %w", key.Merchant, err)
 		}
 		return tx.PutAPIKey(key)
 	})
-	c.audit("keys.create", key.ID, err, slog.String("merchant", key.Merchant), slog.String("mode", string(key.Mode)))
+	c.audit("keys.create", key.ID, err, slog.String("merchant", key.Merchant), slog.String("mode", string(key.Mode)),
+		slog.String("signing", string(key.Signing.Kind())), slog.Int("networks", len(key.AllowIP)))
 	if err != nil {
 		return err
 	}
-	return c.write(http.StatusCreated, issued(key, text))
+	return c.write(http.StatusCreated, issued(made))
 }
 
-func issued(k access.Key, text string) issuedKey {
-	return issuedKey{ID: k.ID, Key: text, Merchant: k.Merchant, Mode: k.Mode, Scopes: k.Scopes, RateLimits: k.RateLimits}
+func issued(i access.Issued) issuedKey {
+	k := i.Key
+	out := issuedKey{
+		ID: k.ID, Key: i.Text, Merchant: k.Merchant, Mode: k.Mode, Scopes: k.Scopes, RateLimits: k.RateLimits,
+		AllowIP: k.AllowIP, ExpiresAt: k.ExpiresAt,
+	}
+	if s := k.Signing; s != nil {
+		out.Signing = &issuedSigning{s.KeyID, s.Algorithm, i.SigningSecret}
+	}
+	return out
 }
 
 // expiry reads the two ways to say when a key ends; zero = never.
@@ -164,8 +225,7 @@ func rotateKey(c call) error {
 	if err != nil {
 		return fmt.Errorf("%w: overlap %.40q is not a duration, such as 24h", errRequest, in.Overlap)
 	}
-	var successor access.Key
-	var text string
+	var successor access.Issued
 	id := c.r.PathValue("id")
 	err = c.change(func(tx store.Tx) error {
 		old, err := tx.APIKey(id)
@@ -173,19 +233,19 @@ func rotateKey(c call) error {
 			return fmt.Errorf("key %.40s: %w", id, err)
 		}
 		var retired access.Key
-		if retired, successor, text, err = c.issuer().RotateKey(old, overlap); err != nil {
+		if retired, successor, err = c.issuer().RotateKey(old, overlap); err != nil {
 			return err
 		}
 		if err := tx.PutAPIKey(retired); err != nil {
 			return err
 		}
-		return tx.PutAPIKey(successor)
+		return tx.PutAPIKey(successor.Key)
 	})
-	c.audit("keys.rotate", id, err, slog.String("successor", successor.ID))
+	c.audit("keys.rotate", id, err, slog.String("successor", successor.Key.ID))
 	if err != nil {
 		return err
 	}
-	return c.write(http.StatusCreated, issued(successor, text))
+	return c.write(http.StatusCreated, issued(successor))
 }
 
 func revokeKey(c call) error {

@@ -53,6 +53,11 @@ type Store interface {
 	// queue.
 	Due(ctx context.Context, q Queue) (due time.Time, ok bool, err error)
 
+	// SpendNonce is [Tx.PutNonce] in a transaction of its own. When it returns nil,
+	// the caller is the one who may use the nonce. After an error other than
+	// [ErrConflict] nobody may, and the nonce may be spent.
+	SpendNonce(ctx context.Context, n Nonce, now time.Time) error
+
 	// Ping tells whether the store can be read and written.
 	Ping(ctx context.Context) error
 
@@ -89,6 +94,7 @@ type Reader interface {
 	Merchant(id string) (access.Merchant, error)
 	// Merchants returns all merchants, oldest first.
 	Merchants() ([]access.Merchant, error)
+	// APIKey returns a key with its hash and all that is secret about it.
 	APIKey(id string) (access.Key, error)
 	// APIKeys returns all keys of a merchant, or of all for "", oldest first.
 	APIKeys(merchant string) ([]access.Key, error)
@@ -147,8 +153,23 @@ type Tx interface {
 	// Dequeue removes an item; an absent one is no error.
 	Dequeue(q Queue, id string) error
 
+	// PutNonce spends a nonce. One that is there, and has not expired at now, is
+	// [ErrConflict]; so is one whose own expiry is not after now, which would
+	// protect nothing. Of any number who spend the same one, a single one succeeds.
+	PutNonce(n Nonce, now time.Time) error
+	// AddToCounter adds to a counter and returns what it then stands at, in this
+	// transaction. What does not fit is a [*LimitError], and changes nothing. A
+	// counter that has expired at now begins anew. An update that adds to several
+	// counters does so in the order of their names: others wait for it until it has
+	// committed.
+	AddToCounter(a Addition, now time.Time) (total int64, err error)
+
 	PutMerchant(m access.Merchant) error
+	// PutAPIKey writes everything of a key but its LastUsedAt.
 	PutAPIKey(k access.Key) error
+	// UseAPIKey notes that a key was used. A time before the one that is noted
+	// changes nothing; a key that is not there is no error.
+	UseAPIKey(id string, at time.Time) error
 	PutSetting(name, value string) error
 }
 

@@ -105,6 +105,13 @@ func TestRoundTrips(t *testing.T) {
 		{"a view", func(int) error {
 			return s.View(t.Context(), func(r store.Reader) error { _, err := r.Payment("pay_0 true"); return err })
 		}, 2},
+		{"a nonce", func(i int) error {
+			return s.SpendNonce(t.Context(), store.Nonce{Value: fmt.Sprint(i), Expires: now.Add(time.Hour)}, now)
+		}, 1},
+		{"a counter", update(func(tx store.Tx) error {
+			_, err := tx.AddToCounter(store.Addition{Counter: "c", Delta: 1, Limit: 9, Expires: now.Add(time.Hour)}, now)
+			return err
+		}), 2},
 		{"a lease", func(int) error { _, err := s.Lease(t.Context(), store.Inbound, now, 1, 0); return err }, 1},
 	} {
 		for i := range 2 { // the first one prepares
@@ -192,6 +199,8 @@ func (p planner) fill(t *testing.T) {
 		"INSERT INTO refs SELECT 'acc' || i % 3, i::text, '', '' FROM " + n,
 		"INSERT INTO holdings SELECT 'pay_' || i, 'acc' || i % 100 FROM " + n,
 		"INSERT INTO merchants SELECT 'mer_' || i, " + created + ", '{}' FROM " + n,
+		"INSERT INTO nonces SELECT decode(md5(i::text), 'hex'), " + created + ", 0 FROM " + n,
+		"INSERT INTO counters SELECT 'counter_' || i, 0, " + created + " FROM " + n,
 		"INSERT INTO api_keys SELECT 'key_' || i, 'mer_' || i, " + created + ", decode(repeat('00', 32), 'hex'), '{}' FROM " + n,
 		"INSERT INTO endpoints SELECT 'we_' || i, 'mer_' || i / 4, 'test', 1, true, '{}', " + created + ", '{}' FROM " + n,
 		"INSERT INTO settings SELECT i::text, '' FROM " + n,
@@ -235,7 +244,8 @@ func everything(t *testing.T, s *Store) {
 	undone := errors.New("undone")
 	write := func(tx store.Tx) error {
 		_, _, err := tx.ClaimKey(key, now)
-		err = errors.Join(err, tx.PutPayment(p), tx.PutPayment(&second), tx.PutRef(store.Ref{}), tx.PutKey(key),
+		_, full := tx.AddToCounter(store.Addition{Counter: "c", Delta: 1, Limit: 1, Expires: now}, now)
+		err = errors.Join(err, full, tx.PutNonce(store.Nonce{Value: "x", Expires: now.Add(time.Hour)}, now), tx.UseAPIKey("k", now), tx.PutPayment(p), tx.PutPayment(&second), tx.PutRef(store.Ref{}), tx.PutKey(key),
 			tx.PutEvent(payment.Event{ID: "evt_x"}), tx.PutEndpoint(&e), tx.PutEndpoint(&secondE), tx.DeleteEndpoint(e.ID),
 			tx.PutDelivery(payment.Delivery{ID: "whd_x"}), tx.Enqueue(store.Recover, store.Item{ID: "x"}), tx.Dequeue(store.Recover, "x"),
 			tx.PutMerchant(access.Merchant{ID: "m"}), tx.PutAPIKey(access.Key{ID: "k"}), tx.PutSetting("x", ""), tx.DeleteKey(key.KeyScope), read(tx))
@@ -255,7 +265,8 @@ func everything(t *testing.T, s *Store) {
 	_, _, err := s.Due(t.Context(), store.Recover)
 	_, leaseErr := s.Lease(t.Context(), store.Recover, now, 1, 0)
 	_, sweepErr := s.Sweep(t.Context(), time.Time{}, 10)
-	if err := errors.Join(err, leaseErr, sweepErr, s.Ping(t.Context())); err != nil {
+	spendErr := s.SpendNonce(t.Context(), store.Nonce{Value: "x", Expires: now.Add(time.Hour)}, now)
+	if err := errors.Join(err, leaseErr, sweepErr, spendErr, s.Ping(t.Context())); err != nil {
 		t.Error(err)
 	}
 }

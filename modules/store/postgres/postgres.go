@@ -14,6 +14,8 @@
 //     that locks the row is sent along with the commit.
 //   - References, events and deliveries never change once they are written.
 //   - Idempotency keys, merchants and API keys are read FOR UPDATE.
+//   - A counter is locked before it is read, and a nonce is not read at all: the
+//     write itself finds out whether it was spent.
 //   - Settings are read under a lock of their table that readers share: once a
 //     change of a setting is committed, nothing commits that has seen the old
 //     value.

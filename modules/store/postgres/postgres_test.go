@@ -122,6 +122,13 @@ func BenchmarkPay(b *testing.B) {
 	})
 }
 
+func BenchmarkSpend(b *testing.B) {
+	storetest.BenchmarkSpend(b, func(t testing.TB) store.Store {
+		t.Helper()
+		return open(t, Config{DSN: schema(t), patience: calm})
+	})
+}
+
 func TestGrown(t *testing.T) {
 	storetest.Grown(t, func(t testing.TB) store.Store {
 		t.Helper()

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// cut is what a proxy does to a connection on which COMMIT passes.
+// cut is what a proxy does to a connection on which COMMIT passes, or another
+// statement that it looks out for.
 type cut int
 
 const (
@@ -26,6 +27,9 @@ type proxy struct {
 	direct DSN // leads past it
 	server string
 	addr   string
+	// statement is what the proxy looks out for, by its first characters, and tag the
+	// server's answer to it.
+	statement, tag string
 
 	mu     sync.Mutex
 	l      net.Listener
@@ -43,7 +47,7 @@ func newProxy(t *testing.T, direct DSN) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{direct: direct, server: u.Host, conns: map[net.Conn]bool{}, woken: make(chan struct{})}
+	p := &proxy{direct: direct, server: u.Host, statement: "COMMIT\x00", tag: "COMMIT\x00", conns: map[net.Conn]bool{}, woken: make(chan struct{})}
 	p.addr = "127.0.0.1:0"
 	p.reopen(t)
 	t.Cleanup(p.close)
@@ -177,7 +181,7 @@ func (p *proxy) answers(client, server net.Conn, lost chan cut) {
 		default:
 		}
 		if at != none {
-			answer := []byte("COMMIT\x00")
+			answer := []byte(p.tag)
 			done := bytes.Index(b[:n], answer)
 			if at == behind {
 				end := n
@@ -198,7 +202,7 @@ func (p *proxy) answers(client, server net.Conn, lost chan cut) {
 }
 
 // requests carries what the client says, message by message, and looks out for
-// the use of the statement COMMIT.
+// the use of the statement.
 func (p *proxy) requests(client, server net.Conn, lost chan cut) {
 	head := make([]byte, 4) // the first message has no type
 	if _, err := io.ReadFull(client, head); err != nil {
@@ -220,7 +224,7 @@ func (p *proxy) requests(client, server net.Conn, lost chan cut) {
 		p.await()
 		name, rest, _ := bytes.Cut(body, []byte{0})
 		switch {
-		case head[0] == 'P' && bytes.HasPrefix(rest, []byte("COMMIT\x00")):
+		case head[0] == 'P' && bytes.HasPrefix(rest, []byte(p.statement)):
 			commit = append(append([]byte{0}, name...), 0)
 		case head[0] == 'B' && bytes.HasPrefix(body, commit): // of the unnamed portal
 			switch at := p.fire(); at {

@@ -20,14 +20,15 @@ const (
 	qAllEndpoints  = `SELECT data, version FROM endpoints WHERE mode = ANY ($1) ORDER BY created, id`
 	qMerchant      = `SELECT data FROM merchants WHERE id = $1`
 	qMerchants     = `SELECT data FROM merchants ORDER BY created, id`
-	qAccessKey     = `SELECT data, hash FROM api_keys WHERE id = $1`
-	qAccessKeys    = `SELECT data, hash FROM api_keys WHERE merchant = $1 ORDER BY created, id`
-	qAllAccessKeys = `SELECT data, hash FROM api_keys ORDER BY created, id`
+	qAccessKey     = `SELECT ` + accessKeyColumns + ` FROM api_keys WHERE id = $1`
+	qAccessKeys    = `SELECT ` + accessKeyColumns + ` FROM api_keys WHERE merchant = $1 ORDER BY created, id`
+	qAllAccessKeys = `SELECT ` + accessKeyColumns + ` FROM api_keys ORDER BY created, id`
 	qSetting       = `SELECT value FROM settings WHERE name = $1`
 
 	deliveryColumns = `t.id, t.merchant, t.mode, t.endpoint, t.event, t.type, t.try, t.delivered, t.status, t.error,
 		t.took, t.next, t.created`
-	eventColumns = `t.id, t.type, t.merchant, t.mode, t.payment, t.sequence, t.created, t.object`
+	accessKeyColumns = `data, hash, pepper, allow_ip, signing, signing_key, last_used`
+	eventColumns     = `t.id, t.type, t.merchant, t.mode, t.payment, t.sequence, t.created, t.object`
 )
 
 // The queue, and what else is a transaction of its own.
@@ -43,6 +44,13 @@ const (
 		SELECT ctid FROM idempotency_keys WHERE expires <= $1 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED))`
 	qSweepDeliveries = `DELETE FROM deliveries WHERE ctid = ANY (ARRAY (
 		SELECT ctid FROM deliveries WHERE created <= $1 ORDER BY created LIMIT $2 FOR UPDATE SKIP LOCKED))`
+	qSweepNonces = `DELETE FROM nonces WHERE ctid = ANY (ARRAY (
+		SELECT ctid FROM nonces WHERE expires <= $1 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED))`
+	qSweepCounters = `DELETE FROM counters WHERE ctid = ANY (ARRAY (
+		SELECT ctid FROM counters WHERE expires <= $1 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED))`
+	qSpendNonce = `INSERT INTO nonces (digest, expires, spender) VALUES ($1, $2, $4)
+		ON CONFLICT (digest) DO UPDATE SET expires = excluded.expires, spender = excluded.spender
+		WHERE nonces.expires <= $3 OR nonces.spender = excluded.spender`
 	qBeat = `UPDATE heartbeat SET beat = beat + 1`
 )
 
@@ -117,14 +125,30 @@ var (
 		ON CONFLICT (queue, id) DO UPDATE SET due = excluded.due, tries = excluded.tries, payload = excluded.payload`)
 	wDequeue = always(`DELETE FROM queue WHERE queue = $1 AND id = $2`)
 
+	wPutNonce = updates(`INSERT INTO nonces (digest, expires, spender) VALUES ($1, $2, 0)
+		ON CONFLICT (digest) DO UPDATE SET expires = excluded.expires, spender = 0 WHERE nonces.expires <= $3`)
+	wPutCounter = always(`UPDATE counters SET total = $2, expires = $3 WHERE name = $1`)
+
 	wPutMerchant = always(`INSERT INTO merchants (id, created, data) VALUES ($1, $2, $3)
 		ON CONFLICT (id) DO UPDATE SET created = excluded.created, data = excluded.data`)
-	wPutAPIKey = always(`INSERT INTO api_keys (id, merchant, created, hash, data) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (id) DO UPDATE SET merchant = excluded.merchant, created = excluded.created,
-			hash = excluded.hash, data = excluded.data`)
+	wPutAPIKey = always(`INSERT INTO api_keys (id, merchant, created, hash, data, pepper, allow_ip, signing, signing_key)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT (id) DO UPDATE SET merchant = excluded.merchant, created = excluded.created, hash = excluded.hash,
+			data = excluded.data, pepper = excluded.pepper, allow_ip = excluded.allow_ip, signing = excluded.signing,
+			signing_key = excluded.signing_key`)
+	wUseAPIKey  = always(`UPDATE api_keys SET last_used = $2 WHERE id = $1 AND (last_used IS NULL OR last_used < $2)`)
 	wPutSetting = always(`INSERT INTO settings (name, value) VALUES ($1, $2)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`)
 	wNotify = always(`SELECT pg_notify(` + channel + `, $1)`)
+)
+
+// A counter is locked by an insert that, where the row is there, locks it and
+// changes nothing, as the manual promises of ON CONFLICT DO UPDATE. Then it can be
+// read.
+const (
+	qLockCounter = `INSERT INTO counters (name, total, expires) VALUES ($1, 0, $2)
+		ON CONFLICT (name) DO UPDATE SET total = counters.total WHERE false`
+	qCounter = `SELECT total, expires FROM counters WHERE name = $1`
 )
 
 // checks fail, by a division, unless a record still has the version that was

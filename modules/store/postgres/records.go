@@ -3,6 +3,8 @@ package postgres
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -117,9 +119,15 @@ func (r *reader) APIKeys(merchant string) (all []access.Key, err error) {
 	return all, err
 }
 
+// scanAPIKey reads accessKeyColumns.
 func scanAPIKey(row pgx.Row) (k access.Key, err error) {
-	var data, hash []byte
-	if err := row.Scan(&data, &hash); err != nil {
+	var (
+		data, hash, signingKey []byte
+		pepper, algorithm      string
+		networks               []string
+		used                   time.Time
+	)
+	if err := row.Scan(&data, &hash, &pepper, &networks, &algorithm, &signingKey, instant(&used)); err != nil {
 		return k, err
 	}
 	if err := json.Unmarshal(data, &k); err != nil {
@@ -128,19 +136,41 @@ func scanAPIKey(row pgx.Row) (k access.Key, err error) {
 	if n := copy(k.Hash[:], hash); n != len(k.Hash) {
 		return access.Key{}, fmt.Errorf("stored hash has %d bytes", n)
 	}
+	k.PepperID, k.LastUsedAt, k.AllowIP = pepper, used, nil
+	for _, text := range networks {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return access.Key{}, fmt.Errorf("stored network: %w", err)
+		}
+		k.AllowIP = append(k.AllowIP, network)
+	}
+	k.Signing = access.NewSigningKey(k.ID, access.Algorithm(algorithm), signingKey)
 	return k, nil
 }
 
 // PutAPIKey implements [store.Tx].
 func (t *tx) PutAPIKey(k access.Key) error {
+	signing, networks := k.Signing, make([]string, len(k.AllowIP))
+	for i, network := range k.AllowIP {
+		networks[i] = network.String()
+	}
+	args := []any{k.ID, k.Merchant, floor(k.CreatedAt), k.Hash[:], nil, k.PepperID, networks, string(signing.Kind()), signing.Material()}
+	k.PepperID, k.AllowIP, k.Signing, k.LastUsedAt = "", nil, nil, time.Time{} // they have columns
 	data, err := encode("api key", k)
 	if err != nil {
 		return err
 	}
-	if err := t.put("put api key", wPutAPIKey, nil, k.ID, k.Merchant, floor(k.CreatedAt), k.Hash[:], data); err != nil {
+	args[4] = data
+	if err := t.put("put api key", wPutAPIKey, nil, args...); err != nil {
 		return err
 	}
 	return t.notify(Change{APIKeyChanged, k.ID})
+}
+
+// UseAPIKey implements [store.Tx]. Nobody is told: what nodes know of a key is as
+// true as before.
+func (t *tx) UseAPIKey(id string, at time.Time) error {
+	return t.put("note use of api key", wUseAPIKey, nil, id, floor(at))
 }
 
 // Setting implements [store.Reader].

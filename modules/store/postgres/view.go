@@ -91,15 +91,24 @@ func (s *Store) Lease(ctx context.Context, q store.Queue, now time.Time, limit i
 // deliveryAge is how long a line of the delivery log is kept.
 const deliveryAge = 30 * 24 * time.Hour
 
-// Sweep deletes up to limit idempotency keys that expired before now and, when
-// none of them is left, lines of the delivery log that are 30 days old. It tells
-// how many: fewer than limit means that nothing is left to do. What another node
-// is sweeping is left to it.
+// nonceSlack is for how long nonces are kept after their end: the clock of the
+// node that sweeps may be ahead of another's, at which they still count.
+const nonceSlack = time.Minute
+
+// Sweep deletes up to limit rows that have had their time at now: idempotency
+// keys, then nonces and counters, then lines of the delivery log that are 30 days
+// old. It tells how many: fewer than limit means that nothing is left to do. What
+// another node is sweeping is left to it.
 func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (n int, err error) {
 	for _, sweep := range []struct {
 		sql    string
 		before time.Time
-	}{{qSweepKeys, now}, {qSweepDeliveries, now.Add(-deliveryAge)}} {
+	}{
+		{qSweepKeys, now},
+		{qSweepNonces, now.Add(-nonceSlack)},
+		{qSweepCounters, now},
+		{qSweepDeliveries, now.Add(-deliveryAge)},
+	} {
 		if n >= limit {
 			break
 		}

@@ -78,18 +78,3 @@ func (t *tx) DeleteKey(k store.KeyScope) error {
 	_, err := t.wrote("delete idempotency key", &b)
 	return err
 }
-
-func (t *tx) sweep(now time.Time, limit int) (int, error) {
-	b := t.c.bind(qSweep)
-	b.time(now)
-	b.int(int64(limit))
-	n, err := t.wrote("sweep idempotency keys", &b)
-	if err != nil || int(n) >= limit {
-		return int(n), err
-	}
-	b = t.c.bind(qSweepDeliveries)
-	b.time(now.Add(-deliveryAge))
-	b.int(int64(limit) - n)
-	more, err := t.wrote("sweep deliveries", &b)
-	return int(n + more), err
-}

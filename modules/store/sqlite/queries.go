@@ -45,6 +45,12 @@ const (
 	qPutDelivery
 	qSweepDeliveries
 
+	qPutNonce
+	qSweepNonces
+	qCounter
+	qPutCounter
+	qSweepCounters
+
 	qDue
 	qDueItems
 	qHand
@@ -59,11 +65,14 @@ const (
 	qAPIKeys
 	qAllAPIKeys
 	qPutAPIKey
+	qUseAPIKey
 	qSetting
 	qPutSetting
 
 	queries // how many there are
 )
+
+const apiKeyColumns = `data, hash, pepper, allow_ip, signing, signing_key, last_used` //nolint:gosec // G101: as below
 
 var texts = [queries]string{ //nolint:gosec // G101: SQL about keys is no key
 	qBegin:          `BEGIN`, // deferred: the first read takes the snapshot
@@ -135,6 +144,16 @@ var texts = [queries]string{ //nolint:gosec // G101: SQL about keys is no key
 	qSweepDeliveries: `DELETE FROM deliveries WHERE n IN
 		(SELECT n FROM deliveries WHERE created <= ? ORDER BY created LIMIT ?)`,
 
+	qPutNonce: `INSERT INTO nonces (digest, expires) VALUES (?, ?)
+		ON CONFLICT (digest) DO UPDATE SET expires = excluded.expires WHERE expires <= ?`,
+	qSweepNonces: `DELETE FROM nonces WHERE digest IN
+		(SELECT digest FROM nonces WHERE expires <= ? ORDER BY expires LIMIT ?)`,
+	qCounter: `SELECT total, expires FROM counters WHERE name = ?`,
+	qPutCounter: `INSERT INTO counters (name, total, expires) VALUES (?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET total = excluded.total, expires = excluded.expires`,
+	qSweepCounters: `DELETE FROM counters WHERE name IN
+		(SELECT name FROM counters WHERE expires <= ? ORDER BY expires LIMIT ?)`,
+
 	qDue:      `SELECT due FROM queue WHERE queue = ? ORDER BY due LIMIT 1`,
 	qDueItems: `SELECT id, tries, payload FROM queue WHERE queue = ? AND due <= ? ORDER BY due, id LIMIT ?`,
 	qHand:     `UPDATE queue SET due = ?, tries = ? WHERE queue = ? AND id = ?`,
@@ -147,13 +166,16 @@ var texts = [queries]string{ //nolint:gosec // G101: SQL about keys is no key
 	qMerchants: `SELECT data FROM merchants ORDER BY created, id`,
 	qPutMerchant: `INSERT INTO merchants (id, created, data) VALUES (?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET created = excluded.created, data = excluded.data`,
-	qAPIKey:     `SELECT data, hash FROM api_keys WHERE id = ?`,
-	qAPIKeys:    `SELECT data, hash FROM api_keys WHERE merchant = ? ORDER BY created, id`,
-	qAllAPIKeys: `SELECT data, hash FROM api_keys ORDER BY created, id`,
-	qPutAPIKey: `INSERT INTO api_keys (id, merchant, created, hash, data) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET merchant = excluded.merchant, created = excluded.created,
-			hash = excluded.hash, data = excluded.data`,
-	qSetting: `SELECT value FROM settings WHERE name = ?`,
+	qAPIKey:     `SELECT ` + apiKeyColumns + ` FROM api_keys WHERE id = ?`,
+	qAPIKeys:    `SELECT ` + apiKeyColumns + ` FROM api_keys WHERE merchant = ? ORDER BY created, id`,
+	qAllAPIKeys: `SELECT ` + apiKeyColumns + ` FROM api_keys ORDER BY created, id`,
+	qPutAPIKey: `INSERT INTO api_keys (id, merchant, created, hash, pepper, allow_ip, signing, signing_key, data)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET merchant = excluded.merchant, created = excluded.created, hash = excluded.hash,
+			pepper = excluded.pepper, allow_ip = excluded.allow_ip, signing = excluded.signing,
+			signing_key = excluded.signing_key, data = excluded.data`,
+	qUseAPIKey: `UPDATE api_keys SET last_used = ?2 WHERE id = ?1 AND (last_used IS NULL OR last_used < ?2)`,
+	qSetting:   `SELECT value FROM settings WHERE name = ?`,
 	qPutSetting: `INSERT INTO settings (name, value) VALUES (?, ?)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
 }

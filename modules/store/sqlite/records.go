@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -118,6 +121,7 @@ func (r *reader) APIKeys(merchant string) ([]access.Key, error) {
 	return all("list api keys", &b, scanAPIKey)
 }
 
+// scanAPIKey reads apiKeyColumns.
 func scanAPIKey(s *sqlite3.Stmt) (k access.Key, err error) {
 	if err := json.Unmarshal(s.ColumnRawText(0), &k); err != nil {
 		return k, fmt.Errorf("sqlite: stored api key: %w", err)
@@ -125,22 +129,52 @@ func scanAPIKey(s *sqlite3.Stmt) (k access.Key, err error) {
 	if n := copy(k.Hash[:], s.ColumnRawBlob(1)); n != len(k.Hash) {
 		return access.Key{}, fmt.Errorf("sqlite: stored hash has %d bytes", n)
 	}
+	k.PepperID, k.AllowIP, k.LastUsedAt = s.ColumnText(2), nil, time.Time{}
+	for text := range strings.FieldsSeq(s.ColumnText(3)) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return access.Key{}, fmt.Errorf("sqlite: stored network: %w", err)
+		}
+		k.AllowIP = append(k.AllowIP, network)
+	}
+	k.Signing = access.NewSigningKey(k.ID, access.Algorithm(s.ColumnText(4)), s.ColumnBlob(5, nil))
+	if s.ColumnType(6) != sqlite3.NULL {
+		k.LastUsedAt = column(s, 6)
+	}
 	return k, nil
 }
 
 // PutAPIKey implements [store.Tx].
 func (t *tx) PutAPIKey(k access.Key) error {
-	data, err := t.c.encode(k)
-	if err != nil {
-		return fmt.Errorf("sqlite: encode api key: %w", err)
+	networks := make([]string, len(k.AllowIP))
+	for i, network := range k.AllowIP {
+		networks[i] = network.String()
 	}
 	b := t.c.bind(qPutAPIKey)
 	b.text(k.ID)
 	b.text(k.Merchant)
 	b.time(k.CreatedAt)
 	b.blob(k.Hash[:])
+	b.text(k.PepperID)
+	b.text(strings.Join(networks, " "))
+	b.text(string(k.Signing.Kind()))
+	b.blob(k.Signing.Material())
+	k.PepperID, k.AllowIP, k.Signing, k.LastUsedAt = "", nil, nil, time.Time{} // they have columns
+	data, err := t.c.encode(k)
+	if err != nil {
+		return fmt.Errorf("sqlite: encode api key: %w", err)
+	}
 	b.json(data)
 	_, err = t.wrote("put api key", &b)
+	return err
+}
+
+// UseAPIKey implements [store.Tx].
+func (t *tx) UseAPIKey(id string, at time.Time) error {
+	b := t.c.bind(qUseAPIKey)
+	b.text(id)
+	b.time(at)
+	_, err := t.wrote("note use of api key", &b)
 	return err
 }
 

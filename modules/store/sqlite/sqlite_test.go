@@ -45,6 +45,13 @@ func BenchmarkPay(b *testing.B) {
 	})
 }
 
+func BenchmarkSpend(b *testing.B) {
+	storetest.BenchmarkSpend(b, func(t testing.TB) store.Store {
+		t.Helper()
+		return open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})
+	})
+}
+
 func TestGrown(t *testing.T) {
 	storetest.Grown(t, func(t testing.TB) store.Store {
 		t.Helper()

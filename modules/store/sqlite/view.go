@@ -96,9 +96,13 @@ func (s *Store) Lease(ctx context.Context, q store.Queue, now time.Time, limit i
 // deliveryAge is how long a line of the delivery log is kept.
 const deliveryAge = 30 * 24 * time.Hour
 
-// Sweep deletes up to limit idempotency keys that expired before now and, when
-// none of them is left, lines of the delivery log that are 30 days old. It tells
-// how many: fewer than limit means that nothing is left to do.
+// nonceSlack is for how long nonces are kept after their end: a clock that was set
+// back a little brings none of them to life.
+const nonceSlack = time.Minute
+
+// Sweep deletes up to limit rows that have had their time at now: idempotency
+// keys, then nonces and counters, then lines of the delivery log that are 30 days
+// old. It tells how many: fewer than limit means that nothing is left to do.
 func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (n int, err error) {
 	err = s.Update(ctx, func(t store.Tx) (err error) {
 		n, err = t.(*tx).sweep(now, limit)
@@ -106,6 +110,31 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (n int, err
 	})
 	if err != nil {
 		return 0, err
+	}
+	return n, nil
+}
+
+func (t *tx) sweep(now time.Time, limit int) (n int, err error) {
+	for _, sweep := range []struct {
+		q      query
+		before time.Time
+	}{
+		{qSweep, now},
+		{qSweepNonces, now.Add(-nonceSlack)},
+		{qSweepCounters, now},
+		{qSweepDeliveries, now.Add(-deliveryAge)},
+	} {
+		if n >= limit {
+			break
+		}
+		b := t.c.bind(sweep.q)
+		b.time(sweep.before)
+		b.int(int64(limit - n))
+		more, err := t.wrote("sweep", &b)
+		if err != nil {
+			return n, err
+		}
+		n += int(more)
 	}
 	return n, nil
 }

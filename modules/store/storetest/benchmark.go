@@ -39,6 +39,28 @@ func Benchmark(b *testing.B, open Open) {
 	}
 }
 
+// BenchmarkSpend measures what a signed request costs a store: one nonce.
+func BenchmarkSpend(b *testing.B, open Open) {
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			s := newBench(b, open(b))
+			var next atomic.Int64
+			b.SetParallelism(callers) // × GOMAXPROCS
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := s.SpendNonce(b.Context(), nonce(fmt.Sprint(next.Add(1))), start); err != nil {
+						b.Errorf("got error %v, want none", err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "nonces/s")
+		})
+	}
+}
+
 // fixture is one payment before and after the PSP's answer, but its IDs.
 type fixture struct {
 	before, after payment.Payment

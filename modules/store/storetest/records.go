@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -53,6 +55,76 @@ func testAPIKeys(t *testing.T, b *bench) {
 	equal(t, "key", must(t, b, read(old.ID)), old)
 	_, err := get(t, b, read("key_unknown"))
 	wantError(t, "unknown key", err, store.ErrNotFound)
+}
+
+// testAPIKeyGuards: all that limits a key is kept, and what was taken away is gone.
+func testAPIKeyGuards(t *testing.T, b *bench) {
+	plain := access.Key{ID: "key_a", Merchant: "mer_a", Mode: payment.Test, CreatedAt: start, PepperID: "0a1b2c3d"}
+	secret, public := plain, plain
+	secret.ID = "key_b"
+	secret.AllowIP = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/48"), netip.MustParsePrefix("192.0.2.7/32")}
+	secret.Signing = &access.SigningKey{KeyID: secret.ID, Algorithm: access.HMACSHA256, SealedSecret: []byte("sealed\x00\xff")}
+	secret.RateLimits = []access.Rate{{Limit: 5, Period: time.Second}}
+	public.ID = "key_c"
+	public.Signing = &access.SigningKey{KeyID: public.ID, Algorithm: access.Ed25519, PublicKey: []byte("der\x00\xff")}
+	b.update(t, func(tx store.Tx) error {
+		return errors.Join(tx.PutAPIKey(plain), tx.PutAPIKey(secret), tx.PutAPIKey(public))
+	})
+	list := func() []access.Key {
+		return must(t, b, func(r store.Reader) ([]access.Key, error) { return r.APIKeys("") })
+	}
+	equal(t, "keys", list(), []access.Key{plain, secret, public})
+	equal(t, "one key", must(t, b, func(r store.Reader) (access.Key, error) { return r.APIKey(secret.ID) }), secret)
+
+	secret.PepperID, secret.Hash, secret.AllowIP = "11111111", [32]byte{5}, secret.AllowIP[:1]
+	public.Signing, public.PepperID = nil, ""
+	b.update(t, func(tx store.Tx) error { return errors.Join(tx.PutAPIKey(secret), tx.PutAPIKey(public)) })
+	equal(t, "changed keys", list(), []access.Key{plain, secret, public})
+}
+
+// testAPIKeyUse: the last use only moves forward, and lives apart from all else.
+func testAPIKeyUse(t *testing.T, b *bench) {
+	k := access.Key{ID: "key_a", Merchant: "mer_a", Mode: payment.Test, CreatedAt: start, LastUsedAt: start.Add(time.Hour)}
+	b.update(t, func(tx store.Tx) error { return tx.PutAPIKey(k) })
+	use := func(id string, at time.Time) {
+		t.Helper()
+		b.update(t, func(tx store.Tx) error { return tx.UseAPIKey(id, at) })
+	}
+	want := func(what string, at time.Time) {
+		t.Helper()
+		got := must(t, b, func(r store.Reader) (access.Key, error) { return r.APIKey(k.ID) })
+		k.LastUsedAt = at
+		equal(t, what, got, k)
+	}
+	want("a new key", time.Time{})
+	use("key_unknown", start)
+	use(k.ID, start.Add(time.Minute+time.Microsecond))
+	want("used", start.Add(time.Minute))
+	use(k.ID, start)
+	want("used at an earlier time", start.Add(time.Minute))
+	use(k.ID, start.Add(time.Hour))
+	want("used later", start.Add(time.Hour))
+	k.RevokedAt, k.LastUsedAt = start.Add(time.Hour), start
+	b.update(t, func(tx store.Tx) error { return tx.PutAPIKey(k) })
+	want("written by one who knows of an earlier use", start.Add(time.Hour))
+}
+
+// testRehash: of what a directory knows of a key only the hash is stored.
+func testRehash(t *testing.T, b *bench) {
+	held := access.Key{
+		ID: "key_a", Merchant: "mer_a", Mode: payment.Live, CreatedAt: start, RevokedAt: start.Add(time.Hour), PepperID: "00000001",
+		AllowIP: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+	}
+	b.update(t, func(tx store.Tx) error { return tx.PutAPIKey(held) })
+	told := held
+	told.RevokedAt, told.AllowIP, told.Hash, told.PepperID = time.Time{}, nil, [32]byte{9}, "00000002"
+	again := told
+	again.Hash = [32]byte{8}
+	for _, k := range []access.Key{told, again, {ID: "key_gone", PepperID: "00000002"}} {
+		wantError(t, "rehash", store.Rehash(t.Context(), b, k), nil)
+	}
+	held.Hash, held.PepperID = told.Hash, told.PepperID
+	equal(t, "keys", must(t, b, func(r store.Reader) ([]access.Key, error) { return r.APIKeys("") }), []access.Key{held})
 }
 
 func testSettings(t *testing.T, b *bench) {

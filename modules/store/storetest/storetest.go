@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -58,7 +59,15 @@ func Run(t *testing.T, open Open) {
 		{"deliveries", testDeliveries},
 		{"merchants", testMerchants},
 		{"api keys", testAPIKeys},
+		{"api key guards", testAPIKeyGuards},
+		{"api key use", testAPIKeyUse},
+		{"rehash", testRehash},
 		{"settings", testSettings},
+		{"nonces", testNonces},
+		{"nonce race", testNonceRace},
+		{"counters", testCounters},
+		{"counter race", testCounterRace},
+		{"sweep of what was spent", testSweepSpent},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.run(t, newBench(t, open(t)))
@@ -185,7 +194,7 @@ func must[T any](t testing.TB, s store.Store, read func(store.Reader) (T, error)
 
 func equal(t testing.TB, what string, got, want any) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("%s: got the + lines, want the - lines:\n%s", what, diff)
 	}
 }

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -20,6 +21,8 @@ type everything struct {
 	item     store.Item
 	merchant access.Merchant
 	apiKey   access.Key
+	nonce    store.Nonce
+	addition store.Addition
 }
 
 func (b *bench) everything() everything {
@@ -32,12 +35,15 @@ func (b *bench) everything() everything {
 		item:     store.Item{ID: p.ID, Payload: []byte(`{}`), Due: start},
 		merchant: access.Merchant{ID: "mer_" + p.ID, Name: "A", CreatedAt: b.now},
 		apiKey:   access.Key{ID: "key_" + p.ID, Merchant: "mer_a", Mode: payment.Test, CreatedAt: b.now},
+		nonce:    nonce(p.ID),
+		addition: store.Addition{Counter: p.ID, Delta: 7, Limit: 7, Expires: start.Add(time.Hour)},
 	}
 }
 
 func (e *everything) put(tx store.Tx) error {
 	_, _, err := tx.ClaimKey(e.key, start)
-	return errors.Join(err, tx.PutPayment(&e.payment), tx.PutEvent(e.event), tx.PutRef(e.ref),
+	_, spent := tx.AddToCounter(e.addition, start)
+	return errors.Join(err, spent, tx.PutNonce(e.nonce, start), tx.PutPayment(&e.payment), tx.PutEvent(e.event), tx.PutRef(e.ref),
 		tx.Enqueue(store.Expire, e.item), tx.PutMerchant(e.merchant), tx.PutAPIKey(e.apiKey),
 		tx.PutSetting(e.payment.ID, "on"))
 }
@@ -88,6 +94,25 @@ func (b *bench) wantFound(t *testing.T, what string, e *everything, want []strin
 	if want := len(want) > 0; found != want {
 		t.Errorf("%s: got queue item %v, want %v", what, found, want)
 	}
+	b.wantSpent(t, what, e, len(want) > 0)
+}
+
+// wantSpent looks, by trying, whether the nonce and the counter of e are spent.
+func (b *bench) wantSpent(t *testing.T, what string, e *everything, want bool) {
+	t.Helper()
+	undone := errors.New("undone")
+	err := b.Update(context.WithoutCancel(t.Context()), func(tx store.Tx) error {
+		conflict := tx.PutNonce(e.nonce, start)
+		total, err := tx.AddToCounter(store.Addition{Counter: e.addition.Counter}, start)
+		if ignore(conflict, store.ErrConflict) != nil || err != nil {
+			return errors.Join(conflict, err)
+		}
+		if spent := conflict != nil; spent != want || (total != 0) != want {
+			return fmt.Errorf("the nonce is spent %v, the counter stands at %d, want spent %v", spent, total, want)
+		}
+		return undone
+	})
+	wantError(t, what, err, undone)
 }
 
 func testRollback(t *testing.T, b *bench) {
@@ -173,6 +198,10 @@ func testRefusals(t *testing.T, b *bench) {
 		_, _, err := tx.ClaimKey(key, start)
 		return err
 	})
+	b.update(t, func(tx store.Tx) error {
+		_, err := tx.AddToCounter(store.Addition{Counter: "c", Delta: 5, Limit: 5, Expires: start.Add(time.Hour)}, start)
+		return errors.Join(err, tx.PutNonce(nonce("spent"), start))
+	})
 	misled := errors.New("fn was told that a write had succeeded")
 	stale := p
 	for name, write := range map[string]func(store.Tx) (done bool, err error){
@@ -186,6 +215,14 @@ func testRefusals(t *testing.T, b *bench) {
 		},
 		"event": func(tx store.Tx) (bool, error) {
 			err := tx.PutEvent(e)
+			return err == nil, ignore(err, store.ErrConflict)
+		},
+		"nonce": func(tx store.Tx) (bool, error) {
+			err := tx.PutNonce(nonce("spent"), start)
+			return err == nil, ignore(err, store.ErrConflict)
+		},
+		"counter": func(tx store.Tx) (bool, error) {
+			_, err := tx.AddToCounter(store.Addition{Counter: "c", Delta: 1, Limit: 5, Expires: start.Add(time.Hour)}, start)
 			return err == nil, ignore(err, store.ErrConflict)
 		},
 		"answer": func(tx store.Tx) (bool, error) {
