@@ -103,6 +103,7 @@ var plan = []row{
 		},
 		libs: []string{jsonLib, metrics, otel}, face: true,
 	}},
+	{"proxy", room{rooms: []string{"connector", "payment", "transport"}, face: true}},
 	{"edge", room{rooms: []string{"access", "api", "connector", "gateway", "inbox"}, face: true}},
 	// The payment provider that misbehaves on purpose.
 	{"simulator/books", room{rooms: []string{"payment"}, libs: []string{jsonLib}, dials: true}},

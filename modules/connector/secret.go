@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/purser-pay/purser/modules/payment"
 )
@@ -14,17 +15,29 @@ import (
 // "{env.STRIPE_KEY}" or "{file./run/secrets/stripe}". Configuration that is
 // written out again (Caddy turns a Caddyfile into JSON, and its admin API shows
 // that JSON) yields the reference; a log or a format verb yields "[redacted]";
-// the credential itself is had from Reveal alone.
+// the credential itself is had from Reveal alone. Copies of a resolved secret are
+// one secret: what one of them is given by [Secret.Replace], all of them have.
 type Secret struct {
-	ref   string
-	value payment.Sensitive
+	ref  string
+	held *atomic.Pointer[payment.Sensitive] // nil = not resolved
 }
 
 const literal = "{literal}"
 
 // NewSecret returns a secret that is already resolved, for tests and for
 // credentials that the gateway made itself.
-func NewSecret(value string) Secret { return Secret{literal, payment.NewSensitive(value)} }
+func NewSecret(value string) Secret {
+	s := Secret{ref: literal}
+	s.hold(value)
+	return s
+}
+
+// hold gives this secret a value, and copies that were made before none.
+func (s *Secret) hold(value string) {
+	v := payment.NewSensitive(value)
+	s.held = new(atomic.Pointer[payment.Sensitive])
+	s.held.Store(&v)
+}
 
 // ErrBareSecret refuses a credential that stands in the configuration itself.
 var ErrBareSecret = errors.New("a secret is given by reference: {env.NAME} or {file./path}")
@@ -64,15 +77,29 @@ func (s *Secret) Resolve(lookup func(ref string) (string, error)) error {
 	if err != nil {
 		return fmt.Errorf("resolve %s: %w", s.ref, err)
 	}
-	s.value = payment.NewSensitive(value)
+	s.hold(value)
 	return nil
+}
+
+// Replace gives a resolved secret, and all copies of it, another value. It is
+// safe while others call Reveal.
+func (s Secret) Replace(value string) {
+	if s.held != nil {
+		v := payment.NewSensitive(value)
+		s.held.Store(&v)
+	}
 }
 
 // Reference returns what was configured.
 func (s Secret) Reference() string { return s.ref }
 
 // IsZero tells that none was configured.
-func (s Secret) IsZero() bool { return s.ref == "" && s.value.IsZero() }
+func (s Secret) IsZero() bool { return s.ref == "" && s.held == nil }
 
 // Reveal returns the credential itself. Only codecs and verifiers call it.
-func (s Secret) Reveal() string { return s.value.Reveal() }
+func (s Secret) Reveal() string {
+	if s.held == nil {
+		return ""
+	}
+	return s.held.Load().Reveal()
+}

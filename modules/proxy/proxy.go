@@ -1,0 +1,277 @@
+// Package proxy passes merchants' requests through to the own API of a payment
+// service provider, with the account's credentials in place of the caller's. It
+// stands on the handler of Caddy's reverse_proxy, which copies the answer; what
+// leaves, leaves through package transport.
+//
+// Who calls, how often, and by which policy is settled before a request comes
+// here. What is settled here is that it goes to the PSP of the account and
+// nowhere else, that nothing of the caller's goes along but what the connector
+// lists, and that it is sent once: there are no repeats, and no redirect is
+// followed.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/transport"
+)
+
+// Config is what the pass-through stands on. Accounts, Passage, Now and Random
+// are required.
+type Config struct {
+	// Accounts are all there are, by name.
+	Accounts map[string]*connector.Account
+	// Passage opens the way through to an account's PSP. It is called once for
+	// each account whose connector passes anything.
+	Passage func(*connector.Account) (*transport.Passage, error)
+	// Disabled tells whether an operator took an account out of use; nil = none is.
+	Disabled func(account string) bool
+	Now      func() time.Time
+	// Random makes nonces, for connectors that sign.
+	Random io.Reader
+	// Done hears of every call, at its end, by many goroutines at a time; it must
+	// not block. Nil = nobody does.
+	Done func(Call, Done)
+}
+
+// Call is one request on its way, as far as those before have settled it.
+type Call struct {
+	Merchant  string
+	Mode      payment.Mode
+	RequestID string    // ours; goes into the answer
+	Began     time.Time // when the request came; zero = now
+	Target
+}
+
+// Done is what came of a call. It holds no secret, and nothing of what was said.
+type Done struct {
+	Method string
+	Status int           // as the caller saw it; 0 = the caller is told Err
+	Bytes  int64         // of the answer's body
+	Took   time.Duration // as long as the call was here
+	PSP    time.Duration // until the PSP's header; 0 = it was not asked
+	Err    error         // nil where the PSP's answer went to its end
+}
+
+// Proxy passes requests through. It is safe for concurrent use.
+type Proxy struct {
+	cfg      Config
+	handler  reverseproxy.Handler
+	passages map[string]*passage
+}
+
+// passage is the way through to an account, and what comes back on it.
+type passage struct {
+	*transport.Passage
+	signs   bool
+	headers []header
+}
+
+// upstream is what Caddy's handler believes to be the upstream. Where requests go
+// is decided by account, and beneath it; the name is of nobody (RFC 2606 §2).
+const upstream = "psp.invalid:443"
+
+// New returns a pass-through for one configuration of Caddy, which ends with
+// [Proxy.Close].
+func New(ctx caddy.Context, cfg Config) (*Proxy, error) {
+	p := &Proxy{cfg: cfg, passages: map[string]*passage{}}
+	for name, a := range cfg.Accounts {
+		if _, ok := a.Connector.(connector.Passer); !ok {
+			continue
+		}
+		way, err := cfg.Passage(a)
+		if err != nil {
+			return nil, fmt.Errorf("account %s: %w", name, err)
+		}
+		p.passages[name] = &passage{Passage: way, signs: way.Pass().Signs, headers: answered(way.Pass())}
+	}
+	p.handler = reverseproxy.Handler{
+		Transport: tripper{},
+		Upstreams: reverseproxy.UpstreamPool{{Dial: upstream}},
+		// Neither tries again: its zero values say so.
+		LoadBalancing: &reverseproxy.LoadBalancing{SelectionPolicy: reverseproxy.FirstSelection{}},
+	}
+	if err := p.handler.Provision(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("reverse proxy: %w", err), p.handler.Cleanup())
+	}
+	return p, nil
+}
+
+// Close gives back what New took. Calls under way go on.
+func (p *Proxy) Close() error { return p.handler.Cleanup() }
+
+// Account is [Find] among the accounts of the configuration.
+func (p *Proxy) Account(name, merchant string, mode payment.Mode) (*connector.Account, error) {
+	return Find(p.cfg.Accounts, name, merchant, mode)
+}
+
+// Serve passes r through and answers it. Its error is a [payment.Error], and
+// tells that nothing was written: the answer is the caller's to make. Everything
+// that was to be settled before is looked at once more, policies apart.
+//
+// r must have come through Caddy's HTTP server. Where the PSP's answer breaks
+// off, Serve panics with [http.ErrAbortHandler], as net/http wants it.
+func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (err error) {
+	f := &flight{ResponseWriter: w, proxy: p, request: r, call: c, began: p.cfg.Now()}
+	if f.call.Began.IsZero() {
+		f.call.Began = f.began
+	}
+	if p.cfg.Done != nil {
+		defer f.land(&err)
+	}
+	if f.way, err = p.way(r, c); err != nil {
+		return err
+	}
+	err = p.handler.ServeHTTP(f, f.inner(), nil)
+	switch {
+	case f.status != 0:
+		return nil // the PSP's answer, or 499 to nobody
+	case f.err != nil:
+		return problem(f.err, r.Method)
+	default: // Caddy's handler did not come to its transport
+		return &payment.Error{Code: payment.CodeInternal, Detail: "The request could not be passed through.", Err: err}
+	}
+}
+
+// way finds the passage of a call that may take it.
+func (p *Proxy) way(r *http.Request, c Call) (*passage, error) {
+	if err := check(r, c.Path); err != nil {
+		return nil, err
+	}
+	a, err := p.Account(c.Account, c.Merchant, c.Mode)
+	if err != nil {
+		return nil, err
+	}
+	if !reads(r.Method) {
+		if err := Closed(a, r.Method, p.cfg.Disabled != nil && p.cfg.Disabled(a.Name)); err != nil {
+			return nil, err
+		}
+	}
+	return p.passages[c.Account], nil
+}
+
+// flight is one call under way, and the writer of its answer.
+type flight struct {
+	http.ResponseWriter
+	proxy   *Proxy
+	request *http.Request // the caller's
+	call    Call
+	way     *passage
+	began   time.Time
+	psp     time.Duration
+	status  int
+	bytes   int64
+	err     error
+}
+
+type flightKey struct{}
+
+// inner is what Caddy's handler sees of the request: the method, and nothing
+// that it could log or pass on. The rest waits in the flight for the transport.
+func (f *flight) inner() *http.Request {
+	r := f.request.WithContext(context.WithValue(f.request.Context(), flightKey{}, f))
+	r.URL = &innerURL
+	r.RequestURI = ""
+	r.Host = f.call.Account
+	r.Header = http.Header{"User-Agent": {""}}
+	r.Trailer = nil
+	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
+	r.RemoteAddr = "@" // as on a Unix socket: there is no X-Forwarded-For to make
+	r.TLS = nil
+	return r
+}
+
+var innerURL = url.URL{Path: Prefix}
+
+// Unwrap lets [http.ResponseController] find the writer's other talents.
+func (f *flight) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+// WriteHeader remembers the status.
+func (f *flight) WriteHeader(status int) {
+	if f.status == 0 && status >= 200 {
+		f.status = status
+	}
+	f.ResponseWriter.WriteHeader(status)
+}
+
+// Write counts.
+func (f *flight) Write(b []byte) (int, error) {
+	n, err := f.ResponseWriter.Write(b)
+	f.bytes += int64(n)
+	if err != nil && f.err == nil {
+		f.err = context.Canceled // the caller has gone
+	}
+	return n, err
+}
+
+// land tells Done. It runs also where the answer is cut off.
+func (f *flight) land(err *error) {
+	d := Done{Method: f.request.Method, Status: f.status, Bytes: f.bytes, Took: f.proxy.cfg.Now().Sub(f.began), PSP: f.psp, Err: f.err}
+	if *err != nil {
+		d.Err = *err
+	}
+	f.proxy.cfg.Done(f.call, d)
+}
+
+// tripper is the transport of Caddy's handler.
+type tripper struct{}
+
+// RoundTrip sends the flight of a request's context. The answer's header goes to
+// the caller from here, and Caddy's handler has the body alone.
+func (tripper) RoundTrip(req *http.Request) (*http.Response, error) {
+	f, ok := req.Context().Value(flightKey{}).(*flight)
+	if !ok {
+		return nil, errors.New("no call to pass through")
+	}
+	in := transport.Passing{
+		Method: f.request.Method, Path: f.call.Path, Query: f.request.URL.RawQuery, Header: f.request.Header,
+		Body: f.request.Body, Length: f.request.ContentLength,
+	}
+	if f.way.signs {
+		if _, err := io.ReadFull(f.proxy.cfg.Random, in.Nonce[:]); err != nil {
+			f.err = fmt.Errorf("nonce: %w", err)
+			return nil, f.err
+		}
+	}
+	sent := f.proxy.cfg.Now()
+	// The caller's own context: that of req has a trace of Caddy's, which
+	// httptrace would join with ours by reflection.
+	resp, err := f.way.Do(f.request.Context(), in)
+	now := f.proxy.cfg.Now()
+	f.psp = now.Sub(sent)
+	if err != nil {
+		f.err = err
+		return nil, err
+	}
+	f.answer(resp, now)
+	// A new one: net/http would put trailers into the old one.
+	return &http.Response{
+		Status: resp.Status, StatusCode: resp.StatusCode, Proto: resp.Proto, ProtoMajor: resp.ProtoMajor, ProtoMinor: resp.ProtoMinor,
+		Header: http.Header{}, Body: &watched{resp.Body, f}, ContentLength: resp.ContentLength, Request: req,
+	}, nil
+}
+
+// watched remembers why an answer broke off.
+type watched struct {
+	io.ReadCloser
+	f *flight
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.f.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,233 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/logging"
+
+	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/connectors/adyen"
+	"github.com/purser-pay/purser/modules/connectors/stripe"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/transport"
+)
+
+// Canaries: what must never be seen where it does not belong.
+const (
+	stripeKey = "sk_test_canarycanarycanary"
+	adyenKey  = "AQEcanarycanarycanary"
+	callerKey = "pur_test_canarycanarycanary"
+	bodyText  = "canary-in-the-body"
+)
+
+var (
+	caddyContext caddy.Context
+	logFile      string
+	provisioning sync.Mutex
+)
+
+// TestMain makes the one configuration of Caddy's that all tests share; its log
+// is a file, at the level DEBUG.
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "proxy-test-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		logFile = filepath.Join(dir, "log")
+		flag.Parse()
+		level := "DEBUG"
+		if flag.Lookup("test.bench").Value.String() != "" {
+			level = "INFO" // as it is where speed matters
+		}
+		var cfg caddy.Config
+		text, err := json.Marshal(map[string]any{
+			"admin": map[string]any{"disabled": true, "config": map[string]any{"persist": false}},
+			"logging": map[string]any{"logs": map[string]any{"default": map[string]any{
+				"level": level, "writer": map[string]any{"output": "file", "filename": logFile},
+			}}},
+		})
+		if err != nil {
+			panic(err)
+		}
+		if err := json.Unmarshal(text, &cfg); err != nil {
+			panic(err)
+		}
+		if caddyContext, err = caddy.ProvisionContext(&cfg); err != nil {
+			panic(err)
+		}
+		return m.Run()
+	}())
+}
+
+// world is a pass-through in front of a PSP of the test's own.
+type world struct {
+	*testing.T
+	proxy    *Proxy
+	accounts map[string]*connector.Account
+	disabled map[string]bool
+	url      string // of the gateway
+	mu       sync.Mutex
+	done     []Done
+	ended    chan struct{} // one for each Done
+}
+
+func newWorld(t *testing.T, psp string) *world {
+	t.Helper()
+	w := &world{T: t, disabled: map[string]bool{}, ended: make(chan struct{}, 1000)}
+	account := func(name string, c connector.Connector, merchants ...string) *connector.Account {
+		return &connector.Account{Name: name, Connector: c, Mode: payment.Test, Merchants: merchants, BaseURL: psp, Timeout: 10 * time.Second}
+	}
+	w.accounts = map[string]*connector.Account{
+		"stripe": account("stripe", &stripe.Connector{SecretKey: connector.NewSecret(stripeKey)}, merA),
+		"adyen":  account("adyen", &adyen.Connector{APIKey: connector.NewSecret(adyenKey)}, merA),
+		"shared": account("shared", &stripe.Connector{SecretKey: connector.NewSecret(stripeKey)}, everyone),
+		"theirs": account("theirs", &stripe.Connector{SecretKey: connector.NewSecret(stripeKey)}, merB),
+	}
+	return w
+}
+
+// open starts the gateway.
+func (w *world) open() *world {
+	w.Helper()
+	carrier := transport.New(transport.Config{})
+	w.Cleanup(carrier.Close)
+	// Caddy provisions one handler after the other, and relies on it.
+	provisioning.Lock()
+	defer provisioning.Unlock()
+	var err error
+	w.proxy, err = New(caddyContext, Config{
+		Accounts: w.accounts, Passage: carrier.Passage, Disabled: func(name string) bool { return w.disabled[name] },
+		Now: time.Now, Random: strings.NewReader(strings.Repeat("n", 1<<12)),
+		Done: func(_ Call, d Done) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.done = append(w.done, d)
+			w.ended <- struct{}{}
+		},
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		if err := w.proxy.Close(); err != nil {
+			w.Error(err)
+		}
+	})
+	server := httptest.NewServer(http.HandlerFunc(w.serve))
+	w.Cleanup(server.Close)
+	w.url = server.URL
+	return w
+}
+
+const requestID = "req_00000000000000000000000001"
+
+// serve is what stands before the pass-through, as far as it matters here.
+func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), rw, &caddyhttp.Server{})
+	target, ok, err := Parse(r)
+	if !ok {
+		err = payment.Errorf(payment.CodeNotFound, "no such route")
+	}
+	if err == nil {
+		err = w.proxy.Serve(rw, r, Call{Merchant: merA, Mode: payment.Test, RequestID: requestID, Target: target})
+	}
+	if err == nil {
+		return
+	}
+	var e *payment.Error
+	if !errors.As(err, &e) {
+		w.Errorf("got %T %v, want a payment.Error", err, err)
+		e = &payment.Error{Code: payment.CodeInternal}
+	}
+	for _, canary := range []string{stripeKey, adyenKey, callerKey} {
+		if text := e.Error() + e.Detail + causeOf(e); strings.Contains(text, canary) {
+			w.Errorf("%q tells a secret", text)
+		}
+	}
+	rw.Header().Set("Content-Type", "application/problem+json")
+	rw.WriteHeader(599) // what nobody else says
+	_, _ = io.WriteString(rw, refusal(e))
+}
+
+func causeOf(e *payment.Error) string {
+	if e.Err == nil {
+		return ""
+	}
+	return e.Err.Error()
+}
+
+// last waits for the end of a call.
+func (w *world) last() Done {
+	w.Helper()
+	select {
+	case <-w.ended:
+	case <-time.After(10 * time.Second):
+		w.Fatal("the call does not end")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.done[len(w.done)-1]
+}
+
+// do makes a call, and reads the answer.
+func (w *world) do(method, path string, header http.Header, body io.Reader) (*http.Response, string) {
+	w.Helper()
+	req, err := http.NewRequestWithContext(w.Context(), method, w.url+"/v1/proxy/"+path, body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	maps.Copy(req.Header, header)
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, Timeout: 20 * time.Second}
+	resp, err := client.Do(req)
+	if err != nil {
+		w.Fatal(err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		w.Fatalf("answer: %v", err)
+	}
+	return resp, string(b)
+}
+
+// logged is Caddy's log so far.
+func logged(t *testing.T) string {
+	t.Helper()
+	if err := caddy.Log().Sync(); err != nil {
+		t.Logf("sync: %v", err)
+	}
+	b, err := os.ReadFile(logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// within bounds what would otherwise hang.
+func within(t *testing.T, what string, c <-chan struct{}) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	select {
+	case <-c:
+	case <-ctx.Done():
+		t.Fatalf("%s did not happen", what)
+	}
+}
