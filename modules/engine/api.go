@@ -23,6 +23,8 @@ type Claim struct {
 	// Origin is the gateway's own public address as the caller named it, such
 	// as "https://pay.example.com": payers and PSPs are sent back there.
 	Origin string
+	// Quotas are the sums that the call's amount counts for.
+	Quotas []Quota
 }
 
 func (c Claim) scope() store.KeyScope {

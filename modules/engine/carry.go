@@ -44,6 +44,11 @@ type job struct {
 	psp   time.Duration
 	// fresh is the payment as the last transaction left it.
 	fresh *payment.Payment
+	// pass is leave to send to the account where the job is; nil where none is
+	// needed. away tells that it was used, and passedOver that the plan has lost
+	// candidates for want of one.
+	pass             *pass
+	away, passedOver bool
 }
 
 // settled is what one hop of a job comes to.
@@ -56,6 +61,7 @@ type settled struct {
 // hanging up changes nothing: from here on the engine has its own deadlines.
 func (e *Engine) carry(ctx context.Context, j *job) (Answer, error) {
 	ctx = context.WithoutCancel(ctx)
+	j.away = true
 	budget := map[string]time.Time{} // by attempt: all steps of one share the account's timeout
 	for range maxHops {
 		acct, x, err := e.send(ctx, j, budget)
@@ -63,10 +69,13 @@ func (e *Engine) carry(ctx context.Context, j *job) (Answer, error) {
 			return Answer{}, err
 		}
 		j.psp += x.Took
+		spare := e.reserve(ctx, j, x)
 		out, err := e.record(ctx, j, acct, x)
 		if err != nil {
+			spare.end(false)
 			return Answer{}, err
 		}
+		j.board(spare, out.next)
 		if out.next == "" {
 			return e.reply(j, out.body), nil
 		}
@@ -117,9 +126,10 @@ func (e *Engine) record(ctx context.Context, j *job, acct *connector.Account, x 
 	var (
 		out   settled
 		fresh *payment.Payment
+		plan  = j.plan
 	)
 	err := e.update(ctx, func(tx store.Tx) error {
-		out = settled{}
+		out, j.plan = settled{}, plan // it may be the second time
 		p, err := tx.Payment(j.payment)
 		if err != nil {
 			return err
@@ -196,6 +206,9 @@ func (e *Engine) proceed(tx store.Tx, j *job, p *payment.Payment, a *payment.Att
 		account = j.nextAccount(p)
 	}
 	if account == "" {
+		if c := p.Current(); c != nil && j.passedOver {
+			c.Routing = j.plan
+		}
 		p.Error = v.conclude
 		return "", move(p, payment.Failed, j.by)
 	}

@@ -32,11 +32,12 @@ func (e *Engine) Create(ctx context.Context, c Claim, in Create) (Answer, error)
 	if !in.Confirm {
 		return e.createOnly(ctx, c, p, in)
 	}
-	acct, plan, err := e.route(c, p, in.Method, in.Account)
+	acct, plan, leave, err := e.book(ctx, c, p, in.Method, in.Account)
 	if err != nil {
 		return e.replayOr(ctx, c, err)
 	}
-	j := &job{payment: p.ID, transient: transient(in.Method), plan: plan, publicURL: c.Origin, by: byAnswer}
+	j := &job{payment: p.ID, transient: transient(in.Method), plan: plan, publicURL: c.Origin, by: byAnswer, pass: leave}
+	defer j.land()
 	var first *Answer
 	err = e.update(ctx, func(tx store.Tx) error {
 		fresh := p
@@ -46,6 +47,9 @@ func (e *Engine) Create(ctx context.Context, c Claim, in Create) (Answer, error)
 			return err
 		}
 		if err := refuseFrozen(tx); err != nil {
+			return err
+		}
+		if err := spend(tx, c.Quotas, fresh.Amount.Minor, e.now()); err != nil {
 			return err
 		}
 		j.key = &key
@@ -275,11 +279,12 @@ func (e *Engine) Confirm(ctx context.Context, c Claim, id string, in Confirm) (A
 	if err != nil {
 		return e.replayOr(ctx, c, err)
 	}
-	acct, plan, err := e.route(c, draft, m, draft.Account)
+	acct, plan, leave, err := e.book(ctx, c, draft, m, draft.Account)
 	if err != nil {
 		return e.replayOr(ctx, c, err)
 	}
-	j := &job{payment: id, transient: transient(in.Method), plan: plan, publicURL: c.Origin, by: byAnswer}
+	j := &job{payment: id, transient: transient(in.Method), plan: plan, publicURL: c.Origin, by: byAnswer, pass: leave}
+	defer j.land()
 	var first *Answer
 	err = e.update(ctx, func(tx store.Tx) (err error) {
 		var key store.IdempotencyKey
@@ -296,6 +301,9 @@ func (e *Engine) Confirm(ctx context.Context, c Claim, id string, in Confirm) (A
 		was := mark(&now)
 		p, _, err := confirmed(now, in)
 		if err != nil {
+			return err
+		}
+		if err := spend(tx, c.Quotas, p.Amount.Minor, e.now()); err != nil {
 			return err
 		}
 		j.key = &key

@@ -37,6 +37,8 @@ type Config struct {
 	Accounts map[string]*connector.Account
 	Exchange Exchanger
 	Plan     Planner
+	// Gate bounds what callers may have sent to accounts; nil bounds nothing.
+	Gate Gate
 	// Pepper keys every hash: the references toward PSPs among them.
 	Pepper []byte
 	IDs    *payment.IDs

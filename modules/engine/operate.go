@@ -18,6 +18,9 @@ type operation struct {
 	payment string
 	object  string // what the answer shows; "" = the payment
 	success int    // HTTP status of the answer
+	// account is where it will be sent, as far as p tells; "" = nowhere, or prepare
+	// says why not.
+	account func(p *payment.Payment) string
 	prepare func(tx store.Tx, p *payment.Payment, j *job) (attempt string, err error)
 }
 
@@ -25,13 +28,18 @@ func (e *Engine) operate(ctx context.Context, c Claim, o operation) (Answer, err
 	if o.object == "" {
 		o.object = o.payment
 	}
+	leave, err := e.bookOperation(ctx, c, o)
+	if err != nil {
+		return Answer{}, err
+	}
+	j := &job{pass: leave}
+	defer func() { j.land() }()
 	var (
 		body  []byte
-		j     *job
 		first *Answer
 	)
-	err := e.update(ctx, func(tx store.Tx) error {
-		j = &job{payment: o.payment, publicURL: c.Origin, by: byAnswer}
+	err = e.update(ctx, func(tx store.Tx) error {
+		j = &job{payment: o.payment, publicURL: c.Origin, by: byAnswer, pass: leave}
 		p, err := own(tx, c.Scope, o.payment)
 		if err != nil {
 			return err
@@ -93,7 +101,7 @@ func (e *Engine) start(p *payment.Payment, a *payment.Attempt, acct *connector.A
 // Capture takes money of an authorization.
 func (e *Engine) Capture(ctx context.Context, c Claim, id string, in Capture) (Answer, error) {
 	return e.operate(ctx, c, operation{
-		payment: id, success: http.StatusOK,
+		payment: id, success: http.StatusOK, account: captureAccount,
 		prepare: func(tx store.Tx, p *payment.Payment, j *job) (string, error) {
 			if err := permit(p, "capture"); err != nil {
 				return "", err
@@ -157,7 +165,7 @@ func inProgress(format string, args ...any) error {
 // for the reversal of one in doubt.
 func (e *Engine) Cancel(ctx context.Context, c Claim, id string, in Cancel) (Answer, error) {
 	return e.operate(ctx, c, operation{
-		payment: id, success: http.StatusOK,
+		payment: id, success: http.StatusOK, account: cancelAccount,
 		prepare: func(tx store.Tx, p *payment.Payment, j *job) (string, error) {
 			if err := permit(p, "cancel"); err != nil {
 				return "", err
@@ -221,7 +229,7 @@ func (e *Engine) hurry(tx store.Tx, p *payment.Payment) error {
 func (e *Engine) Refund(ctx context.Context, c Claim, in Refund) (Answer, error) {
 	id := e.cfg.IDs.New(payment.PrefixRefund)
 	return e.operate(ctx, c, operation{
-		payment: in.Payment, object: id, success: http.StatusCreated,
+		payment: in.Payment, object: id, success: http.StatusCreated, account: refundAccount(in.Amount),
 		prepare: func(tx store.Tx, p *payment.Payment, j *job) (string, error) {
 			if err := notRestored(tx); err != nil {
 				return "", err
@@ -236,6 +244,9 @@ func (e *Engine) Refund(ctx context.Context, c Claim, in Refund) (Answer, error)
 			}
 			if spec := acct.Connector.Spec(); amount < charge.Captured && !spec.PartialRefund {
 				return "", payment.Errorf(payment.CodeNotSupported, "%s refunds the whole amount only", spec.Name)
+			}
+			if err := spend(tx, c.Quotas, amount, e.now()); err != nil {
+				return "", err
 			}
 			a, err := e.begin(tx, p, payment.Attempt{
 				Kind: payment.KindRefund, Amount: amount, Account: acct.Name, Connector: charge.Connector,

@@ -10,6 +10,7 @@ import (
 // Taker is a [Store] without the methods that follow from Take and Forget.
 type Taker interface {
 	Take(ctx context.Context, g Group, charges []Charge, states []State) ([]State, error)
+	Give(ctx context.Context, g Group, charges []Charge, ago time.Duration) error
 	// Forget empties one window.
 	Forget(ctx context.Context, g Group, c Charge) error
 }

@@ -107,12 +107,40 @@ func (f *Fallback) local(ctx context.Context, g Group, charges []Charge, states 
 	if f.cfg.Refuse {
 		return states, ErrUnavailable
 	}
-	var own [MaxCharges]Charge
+	own := f.share(charges)
+	return f.cfg.Local.Take(ctx, g, own[:len(charges)], states)
+}
+
+// share is what a node that counts for itself has of the windows.
+func (f *Fallback) share(charges []Charge) (own [MaxCharges]Charge) {
 	copy(own[:], charges)
 	for i := range charges {
 		own[i].Rate.Limit = max(own[i].Rate.Limit/int64(max(f.cfg.Nodes, 1)), 1)
 	}
-	return f.cfg.Local.Take(ctx, g, own[:len(charges)], states)
+	return own
+}
+
+// Give implements [Store]. It gives to the store that counts now: where that has
+// changed since the charges were taken, those few are given where they were not
+// taken, just as the change itself begins with other counts.
+func (f *Fallback) Give(ctx context.Context, g Group, charges []Charge, ago time.Duration) error {
+	if err := check(charges); err != nil {
+		return err
+	}
+	if f.lost.Load() {
+		own := f.share(charges)
+		return f.cfg.Local.Give(ctx, g, own[:len(charges)], ago)
+	}
+	bounded, cancel := context.WithTimeout(ctx, sharedTimeout)
+	defer cancel()
+	err := f.cfg.Shared.Give(bounded, g, charges, ago)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() == nil { // else it is the caller who went away
+		f.lose(err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
 // Forget implements [Taker].

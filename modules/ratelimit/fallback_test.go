@@ -46,6 +46,17 @@ func (f *flaky) Take(ctx context.Context, g ratelimit.Group, c []ratelimit.Charg
 	return f.takes.Take(ctx, g, c, s)
 }
 
+func (f *flaky) Give(ctx context.Context, g ratelimit.Group, c []ratelimit.Charge, ago time.Duration) error {
+	f.mu.Lock()
+	f.calls++
+	err := f.err
+	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return f.takes.Give(ctx, g, c, ago)
+}
+
 func (f *flaky) Forget(ctx context.Context, g ratelimit.Group, c ratelimit.Charge) error {
 	return f.takes.Forget(ctx, g, c)
 }

@@ -18,8 +18,8 @@ type flying struct {
 
 // berth is where one limit counts.
 type berth struct {
-	group, name string
-	scope       Scope
+	group, name, mode string
+	scope             Scope
 }
 
 func newFlying() *flying {

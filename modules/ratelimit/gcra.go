@@ -40,7 +40,7 @@ func (g gauge) need(cost int64) int64 {
 // all went well.
 func (g gauge) state(c *Charge, level, need int64) State {
 	return State{
-		Scope: c.Scope, Rate: c.Rate, Remaining: (g.capacity - level) / g.tick,
+		Scope: c.Scope, Rule: c.Rule, Rate: c.Rate, Remaining: (g.capacity - level) / g.tick,
 		Reset: time.Duration(level), Retry: time.Duration(max(level+need-g.capacity, 0)),
 	}
 }
@@ -50,7 +50,8 @@ func (g gauge) state(c *Charge, level, need int64) State {
 type Decision struct {
 	charges []Charge
 	// Capacity and Need are those of each charge, in nanoseconds, at most 2^52:
-	// the charges fit where no level + need is over its capacity.
+	// the charges fit where no level + need is over its capacity. No level falls
+	// under 0.
 	Capacity, Need [MaxCharges]int64
 }
 
@@ -64,6 +65,21 @@ func Weigh(charges []Charge) (Decision, error) {
 	for i := range charges {
 		g := gaugeOf(charges[i].Rate)
 		d.Capacity[i], d.Need[i] = g.capacity, g.need(charges[i].Cost)
+	}
+	return d, nil
+}
+
+// Unweigh begins the return of charges that passed some time ago: the needs are
+// what comes out again, and negative. A window that has been empty since then has
+// drained some of them by itself, at most what has passed, and that is not given
+// twice.
+func Unweigh(charges []Charge, ago time.Duration) (Decision, error) {
+	d, err := Weigh(charges)
+	if err != nil {
+		return d, err
+	}
+	for i := range charges {
+		d.Need[i] = min(int64(max(ago, 0))-d.Need[i], 0)
 	}
 	return d, nil
 }

@@ -291,3 +291,20 @@ func BenchmarkArrive(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkAdmitThreeScopes(b *testing.B) {
+	l := ratelimit.New(ratelimit.NewMemory(time.Now, 0), ratelimit.NewFlights(), ratelimit.Policy{
+		Limits: map[ratelimit.Scope]ratelimit.Limit{
+			ratelimit.Key: rates(rate(1000, time.Second)), ratelimit.Merchant: rates(rate(5000, time.Second)),
+			ratelimit.Route: rates(rate(2000, time.Second)),
+		},
+	})
+	b.ReportAllocs()
+	for b.Loop() {
+		v, err := l.Admit(b.Context(), shop)
+		if err != nil {
+			b.Fatal(err)
+		}
+		v.Done()
+	}
+}

@@ -30,14 +30,14 @@ var _ Store = (*Memory)(nil)
 type shard struct {
 	mu      sync.Mutex
 	most    int
-	drained map[slot]int64 // Unix nanoseconds
+	drained map[slot]*int64 // Unix nanoseconds
 }
 
 // slot is one window of one who is counted.
 type slot struct {
-	group, name string
-	scope       Scope
-	period      time.Duration
+	group, name, mode, rule string
+	scope                   Scope
+	period                  time.Duration
 }
 
 // NewMemory returns an empty store with room for a number of windows of each
@@ -50,7 +50,7 @@ func NewMemory(now func() time.Time, slots int) *Memory {
 	m.Contract = Contract{Taker: m, Now: now}
 	for k := range m.kinds {
 		for s := range m.kinds[k] {
-			m.kinds[k][s] = shard{most: (slots + shards - 1) / shards, drained: map[slot]int64{}}
+			m.kinds[k][s] = shard{most: (slots + shards - 1) / shards, drained: map[slot]*int64{}}
 		}
 	}
 	return m
@@ -66,26 +66,51 @@ func (m *Memory) Take(_ context.Context, g Group, charges []Charge, states []Sta
 	if err != nil {
 		return states, err
 	}
+	var levels [MaxCharges]int64
+	fit := m.pour(g, &d, &levels)
+	return d.States(states, fit, levels[:]), nil
+}
+
+// Give implements [Store].
+func (m *Memory) Give(_ context.Context, g Group, charges []Charge, ago time.Duration) error {
+	d, err := Unweigh(charges, ago)
+	if err != nil {
+		return err
+	}
+	var levels [MaxCharges]int64
+	m.pour(g, &d, &levels)
+	return nil
+}
+
+// pour puts the needs of a decision in where all of them fit, and tells whether
+// they did and how the windows stood before.
+func (m *Memory) pour(g Group, d *Decision, levels *[MaxCharges]int64) (fit bool) {
 	now := m.now().UnixNano()
 	s := m.shard(g)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var levels [MaxCharges]int64
-	fit := true
-	for i := range charges {
-		drained := s.drained[slotOf(g, &charges[i])]
-		// A clock that was set back makes no window more than full.
-		levels[i] = min(max(drained-now, 0), d.Capacity[i])
+	fit = true
+	var cells [MaxCharges]*int64 // nil: nobody has called yet, or long ago
+	for i := range d.charges {
+		if cells[i] = s.drained[slotOf(g, &d.charges[i])]; cells[i] != nil {
+			// A clock that was set back makes no window more than full.
+			levels[i] = min(max(*cells[i]-now, 0), d.Capacity[i])
+		}
 		fit = fit && levels[i]+d.Need[i] <= d.Capacity[i]
 	}
-	if fit {
-		for i := range charges {
-			if d.Need[i] > 0 {
-				s.put(slotOf(g, &charges[i]), now, now+levels[i]+d.Need[i])
-			}
+	if !fit {
+		return false
+	}
+	for i := range d.charges {
+		switch drained := now + max(levels[i]+d.Need[i], 0); {
+		case d.Need[i] == 0:
+		case cells[i] != nil:
+			*cells[i] = drained
+		case d.Need[i] > 0:
+			s.add(slotOf(g, &d.charges[i]), now, drained)
 		}
 	}
-	return d.States(states, fit, levels[:]), nil
+	return true
 }
 
 // Forget implements [Taker].
@@ -111,14 +136,16 @@ func (m *Memory) Len() int {
 	return n
 }
 
-func slotOf(g Group, c *Charge) slot { return slot{g.ID, c.Name, c.Scope, c.Rate.Period} }
+func slotOf(g Group, c *Charge) slot {
+	return slot{g.ID, c.Name, c.Mode, c.Rule, c.Scope, c.Rate.Period}
+}
 
-// put writes one window, and makes room for it where there is none.
-func (s *shard) put(at slot, now, drained int64) {
-	if _, known := s.drained[at]; !known && len(s.drained) >= s.most {
+// add begins one window, and makes room for it where there is none.
+func (s *shard) add(at slot, now, drained int64) {
+	if len(s.drained) >= s.most {
 		s.evict(now)
 	}
-	s.drained[at] = drained
+	s.drained[at] = &drained
 }
 
 // evict forgets the windows of a random few that have drained, which nobody can
@@ -128,11 +155,11 @@ func (s *shard) evict(now int64) {
 	var least int64
 	seen, gone := 0, 0
 	for at, drained := range s.drained { // the order of a map's range is random
-		if drained <= now {
+		if *drained <= now {
 			delete(s.drained, at)
 			gone++
-		} else if least == 0 || drained < least {
-			first, least = at, drained
+		} else if least == 0 || *drained < least {
+			first, least = at, *drained
 		}
 		if seen++; seen == sample {
 			break

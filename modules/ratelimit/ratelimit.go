@@ -7,6 +7,7 @@ package ratelimit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/ulule/limiter/v3"
@@ -27,10 +28,13 @@ const (
 	Route Scope = "route"
 	// Address limits one IPv4 address, or one /64 network of IPv6.
 	Address Scope = "ip"
+	// Account limits what is sent to one account at a PSP, on behalf of all
+	// merchants that use it.
+	Account Scope = "account"
 )
 
 // Scopes lists every scope, in the order in which limits are told.
-var Scopes = []Scope{Address, Key, Merchant, Route}
+var Scopes = []Scope{Address, Key, Merchant, Route, Account}
 
 // Kind is what a [Group] is a group of. Each kind has room of its own in memory,
 // so that addresses, which anybody may have many of, displace no merchant.
@@ -41,11 +45,12 @@ const (
 	Others Kind = iota // whatever callers of the plain contract count
 	Addresses
 	Merchants
+	Accounts
 	kinds
 )
 
 // String names the kind.
-func (k Kind) String() string { return [kinds]string{"other", "ip", "merchant"}[k] }
+func (k Kind) String() string { return [kinds]string{"other", "ip", "merchant", "account"}[k] }
 
 // Group is what the charges of one decision have in common. A store keeps them
 // together, behind one lock or in one slot of a cluster.
@@ -57,8 +62,12 @@ type Group struct {
 // Charge is one window of one limit, and what a call costs there.
 type Charge struct {
 	Scope Scope
-	// Name is who is counted, within the group and the scope.
-	Name string
+	// Name is who is counted, within the group and the scope; Mode tells test from
+	// live where the name does not.
+	Name, Mode string
+	// Rule is the policy that the window belongs to, and that it is counted for
+	// alone; "" = the gateway's own limits.
+	Rule string
 	Rate limiter.Rate
 	// Cost is in calls. More than the limit counts as all of it, so that a call
 	// is never impossible; 0 looks and takes nothing.
@@ -68,6 +77,7 @@ type Charge struct {
 // State is how a window stands after a decision.
 type State struct {
 	Scope     Scope
+	Rule      string // the policy that asks for the window; "" = none does
 	Rate      limiter.Rate
 	Remaining int64         // calls that would pass now
 	Reset     time.Duration // until the window is empty again
@@ -85,9 +95,14 @@ type Store interface {
 	// Take charges all windows where every one of them has room, else none, and
 	// appends how each of them stands to states. At most [MaxCharges] at once.
 	Take(ctx context.Context, g Group, charges []Charge, states []State) ([]State, error)
+	// Give takes charges back that passed some time ago and were for nothing. What
+	// may have drained since is not given again, so that no more passes than the
+	// rates say.
+	Give(ctx context.Context, g Group, charges []Charge, ago time.Duration) error
 }
 
-// MaxCharges bounds one decision: three scopes with all windows that each may have.
+// MaxCharges bounds one decision of a store: three scopes with all windows that
+// each may have.
 const MaxCharges = 3 * access.MaxRates
 
 var (
@@ -95,6 +110,7 @@ var (
 	// the operator prefers to refuse.
 	ErrUnavailable = errors.New("the counters of the rate limits cannot be reached")
 	errCharges     = errors.New("too many windows in one decision")
+	errExtra       = fmt.Errorf("policies ask for more than %d windows at once", MaxExtra)
 	errRate        = errors.New("the rate has no limit, or its period is not 1 ns for each call … 30 days")
 )
 

@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -76,6 +77,26 @@ func (s *Store) Take(ctx context.Context, g ratelimit.Group, charges []ratelimit
 	if err != nil || len(charges) == 0 {
 		return states, err
 	}
+	answer, err := s.pour(ctx, g, charges, &d)
+	if err != nil {
+		return states, err
+	}
+	return d.States(states, answer[0] == 1, answer[1:]), nil
+}
+
+// Give implements [ratelimit.Store].
+func (s *Store) Give(ctx context.Context, g ratelimit.Group, charges []ratelimit.Charge, ago time.Duration) error {
+	d, err := ratelimit.Unweigh(charges, ago)
+	if err != nil || len(charges) == 0 {
+		return err
+	}
+	_, err = s.pour(ctx, g, charges, &d)
+	return err
+}
+
+// pour lets the script put the needs of a decision in. The answer is 1 where all
+// fit, else 0, and the level of each window before.
+func (s *Store) pour(ctx context.Context, g ratelimit.Group, charges []ratelimit.Charge, d *ratelimit.Decision) ([]int64, error) {
 	keys, args := make([]string, len(charges)), make([]any, 0, 2*len(charges))
 	for i := range charges {
 		keys[i] = s.key(g, charges[i])
@@ -84,11 +105,11 @@ func (s *Store) Take(ctx context.Context, g ratelimit.Group, charges []ratelimit
 	answer, err := s.script.Run(ctx, s.client, keys, args...).Int64Slice()
 	switch {
 	case err != nil:
-		return states, fmt.Errorf("redis: %w", err)
+		return nil, fmt.Errorf("redis: %w", err)
 	case len(answer) != len(charges)+1:
-		return states, fmt.Errorf("%w: %d numbers for %d windows", errAnswer, len(answer), len(charges))
+		return nil, fmt.Errorf("%w: %d numbers for %d windows", errAnswer, len(answer), len(charges))
 	}
-	return d.States(states, answer[0] == 1, answer[1:]), nil
+	return answer, nil
 }
 
 // Forget implements [ratelimit.Taker].
@@ -100,9 +121,11 @@ func (s *Store) Forget(ctx context.Context, g ratelimit.Group, c ratelimit.Charg
 }
 
 // key names a window. What is in braces puts all windows of a group into the
-// same slot of a cluster.
+// same slot of a cluster. A rule may have any name, so its length stands before
+// it; the name of who is counted comes last, and may be anything as well.
 func (s *Store) key(g ratelimit.Group, c ratelimit.Charge) string {
-	return s.prefix + "{" + g.Kind.String() + ":" + g.ID + "}:" + string(c.Scope) + ":" + c.Name + ":" + c.Rate.Period.String()
+	return s.prefix + "{" + g.Kind.String() + ":" + g.ID + "}:" + string(c.Scope) + ":" + c.Rate.Period.String() + ":" +
+		strconv.Itoa(len(c.Rule)) + ":" + c.Rule + ":" + c.Mode + ":" + c.Name
 }
 
 // Ping implements [ratelimit.Shared]: it lets the script write, which a replica

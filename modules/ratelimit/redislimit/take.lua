@@ -1,5 +1,6 @@
 -- One decision over several windows, all or none. KEYS are the windows; of each,
--- ARGV has its capacity and what is to go in, in nanoseconds. A window is kept as
+-- ARGV has its capacity and what is to go in, in nanoseconds; what is less than
+-- nothing comes out again, and always fits. A window is kept as
 -- the time at which it will have drained: Unix seconds and nanoseconds, because
 -- a double does not hold both in one number. The answer is 1 where all went in,
 -- else 0, and the level of each window before the decision.
@@ -25,8 +26,10 @@ end
 if fits == 1 then
 	for i = 1, #KEYS do
 		local need = tonumber(ARGV[2 * i])
-		if need > 0 then
-			local level = levels[i] + need
+		local level = math.max(levels[i] + need, 0)
+		if need ~= 0 and level == 0 then
+			redis.call('DEL', KEYS[i])
+		elseif need ~= 0 then
 			local n = nsec + level
 			local at = string.format('%.0f %.0f', sec + math.floor(n / 1000000000), n % 1000000000)
 			redis.call('SET', KEYS[i], at, 'PX', math.ceil(level / 1000000))
