@@ -88,23 +88,27 @@ var plan = []row{
 	{"ratelimit", room{rooms: []string{"access"}, libs: []string{limiter}}},
 	{"ratelimit/redislimit", room{rooms: []string{"ratelimit"}, libs: []string{limiter, goRedis}, dials: true}},
 	{"outbox", room{rooms: []string{"payment", "seal", "store", "webhook"}, dials: true}},
-	{"policy", room{rooms: []string{"access", "payment"}, libs: []string{celLib, yamlLib, jsonLib}}},
 	{"token", room{rooms: []string{"access", "payment"}, libs: []string{jwtLib, lfuLib, jsonLib}, dials: true}},
+	{"policy", room{rooms: []string{"access", "payment"}, libs: []string{celLib, yamlLib, jsonLib}}},
 	{"clientcert", room{rooms: []string{"access", "payment"}, libs: []string{xCrypto}, dials: true}},
 	// The doors: plain HTTP handlers, which do not know Caddy.
 	{"framing", room{rooms: []string{"payment"}, libs: []string{jsonLib}}},
-	{"api", room{rooms: []string{"access", "engine", "payment", "ratelimit", "seal", "store", "webhook"}, libs: []string{jsonLib, httpsfv}}},
+	{"guard", room{rooms: []string{"access", "clientcert", "payment", "policy", "ratelimit", "signature", "store", "token"}}},
+	{"api", room{
+		rooms: []string{"access", "engine", "guard", "payment", "policy", "ratelimit", "seal", "signature", "store", "webhook"},
+		libs:  []string{jsonLib, httpsfv},
+	}},
 	{"inbox", room{rooms: []string{"connector", "engine", "payment", "store"}, libs: []string{jsonLib}}},
 	// The waist, and what stands on it.
 	{"gateway", room{
 		rooms: []string{
-			"access", "connector", "engine", "outbox", "payment", "ratelimit", "ratelimit/redislimit", "routing", "seal", "store", "store/postgres",
-			"store/sqlite", "transport", "webhook",
+			"access", "clientcert", "connector", "engine", "guard", "outbox", "payment", "policy", "ratelimit", "ratelimit/redislimit", "routing",
+			"seal", "signature", "store", "store/postgres", "store/sqlite", "token", "transport", "webhook",
 		},
 		libs: []string{jsonLib, metrics, otel}, face: true,
 	}},
 	{"proxy", room{rooms: []string{"connector", "payment", "transport"}, face: true}},
-	{"edge", room{rooms: []string{"access", "api", "connector", "gateway", "inbox"}, face: true}},
+	{"edge", room{rooms: []string{"access", "api", "connector", "engine", "framing", "gateway", "guard", "inbox", "payment", "proxy"}, face: true}},
 	// The payment provider that misbehaves on purpose.
 	{"simulator/books", room{rooms: []string{"payment"}, libs: []string{jsonLib}, dials: true}},
 	{"simulator", room{rooms: []string{"connectors/*/*sim", "simulator/books"}, libs: []string{jsonLib}, dials: true}},

@@ -11,6 +11,7 @@ import (
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/ratelimit"
+	"github.com/purser-pay/purser/modules/signature"
 	"github.com/purser-pay/purser/modules/store"
 )
 
@@ -25,9 +26,25 @@ type accountJSON struct {
 	Name     string         `json:"name"`
 	Mode     payment.Mode   `json:"mode"`
 	Livemode bool           `json:"livemode"`
-	Key      string         `json:"key"`
+	By       access.Means   `json:"by"`
+	Key      string         `json:"key,omitzero"`
+	Subject  string         `json:"subject,omitzero"`
 	Scopes   []access.Scope `json:"scopes"`
 	Limits   []limitJSON    `json:"limits"`
+	// Signing is how the caller signs, and ResponseKey what signs answers to it.
+	Signing     *signingJSON     `json:"signing,omitzero"`
+	ResponseKey *responseKeyJSON `json:"response_key,omitzero"`
+}
+
+type signingJSON struct {
+	KeyID     string           `json:"keyid"`
+	Algorithm access.Algorithm `json:"algorithm"`
+}
+
+type responseKeyJSON struct {
+	KeyID     string              `json:"keyid"`
+	Algorithm signature.Algorithm `json:"algorithm"`
+	PublicKey string              `json:"public_key"` // PEM
 }
 
 // limitJSON is one limit that counts the caller's calls.
@@ -50,12 +67,19 @@ func (a *API) getAccount(rq *request) (response, error) {
 	if _, err := rq.query(); err != nil {
 		return response{}, err
 	}
-	m, _ := a.cfg.Directory.Merchant(rq.principal.Merchant)
-	body, err := json.Marshal(&accountJSON{
-		Object: "account", Merchant: rq.principal.Merchant, Name: m.Name,
-		Mode: rq.principal.Mode, Livemode: rq.principal.Mode.Live(),
-		Key: rq.principal.Key, Scopes: rq.principal.Scopes, Limits: limitsOf(rq.limits),
-	})
+	m, _ := a.cfg.Guard.Merchant(rq.principal.Merchant)
+	p := &rq.principal
+	out := accountJSON{
+		Object: "account", Merchant: p.Merchant, Name: m.Name, Mode: p.Mode, Livemode: p.Mode.Live(),
+		By: p.By, Key: p.Key, Subject: p.Subject, Scopes: p.Scopes, Limits: limitsOf(rq.call.Limits),
+	}
+	if p.Signing != nil {
+		out.Signing = &signingJSON{p.Signing.KeyID, p.Signing.Algorithm}
+	}
+	if k := a.cfg.Guard.ResponseKey(); !k.IsZero() && p.Signing.Kind() != access.HMACSHA256 {
+		out.ResponseKey = &responseKeyJSON{k.ID(), k.Algorithm(), string(k.PEM())}
+	}
+	body, err := json.Marshal(&out)
 	return response{status: 200, body: body}, err
 }
 

@@ -9,14 +9,15 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/engine"
+	"github.com/purser-pay/purser/modules/guard"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/ratelimit"
 	"github.com/purser-pay/purser/modules/seal"
@@ -36,20 +37,28 @@ type Engine interface {
 	Patch(ctx context.Context, s engine.Scope, id string, in engine.Patch) (payment.Payment, error)
 }
 
-// Directory is what the door needs to know of callers; [access.Directory] is
-// the real one.
-type Directory interface {
-	// Authenticate tells whose key a text is.
-	Authenticate(ctx context.Context, text string) (access.Principal, error)
-	Merchant(id string) (access.Merchant, bool)
+// Proxy passes calls through to the own API of a PSP.
+type Proxy interface {
+	// Find tells which account a call is for, if the caller has such a one, and the
+	// path at the PSP, with its encodings. The error is a [*payment.Error].
+	Find(p access.Principal, r *http.Request) (account, path string, err error)
+	// Serve passes the call on and answers it. An error has sent nothing to the
+	// caller.
+	Serve(w http.ResponseWriter, c *guard.Call) error
 }
 
 // Config is what the door stands on. All fields are required but Tester, Targets,
-// Random, Stopping, Origin, Limiter, Client and Version.
+// Random, Stopping, Origin, Proxy, Shed and Version.
 type Config struct {
-	Engine    Engine
-	Directory Directory
-	Store     store.Store // for lists and events; the engine reads the rest
+	Engine Engine
+	// Guard decides who may call.
+	Guard *guard.Guard
+	// Proxy passes calls through; nil passes none.
+	Proxy Proxy
+	// Shed lets a call in, or tells how long it is to wait because there is too much
+	// to do; nil lets everybody in.
+	Shed  func(p access.Principal, method, route string) (leave func(), wait time.Duration)
+	Store store.Store // for lists and events; the engine reads the rest
 	// Pepper keys the fingerprints of requests.
 	Pepper []byte
 	// Box seals the secrets of webhook endpoints, and answers that hold one.
@@ -69,10 +78,6 @@ type Config struct {
 	// Origin tells the address under which a caller reached the gateway, such
 	// as "https://pay.example.com"; nil takes it from the request itself.
 	Origin func(*http.Request) string
-	// Limiter bounds how much callers may ask; nil bounds nothing.
-	Limiter Limiter
-	// Client tells a caller's address; nil takes that of the connection.
-	Client func(*http.Request) netip.Addr
 	// Version is shown by /healthz.
 	Version string
 }
@@ -87,10 +92,7 @@ type API struct {
 // New returns the door.
 func New(cfg Config) *API {
 	if cfg.Origin == nil {
-		cfg.Origin = origin
-	}
-	if cfg.Client == nil {
-		cfg.Client = remote
+		cfg.Origin = guard.Origin
 	}
 	return &API{cfg: cfg, reference: sync.OnceValue(func() reference { return newReference(cfg.Version) })}
 }
@@ -105,12 +107,18 @@ type request struct {
 	// id is the {id} of the route.
 	id   string
 	body []byte
+	// call is the request on its way through the guard's steps; owner tells that it
+	// was begun here.
+	call  *guard.Call
+	owner bool
+	// ep is what was asked for.
+	ep endpoint
 	// principal is set once the caller is known.
 	principal access.Principal
-	// limits are the windows that counted the call.
-	limits []ratelimit.State
-	// done ends what counts calls in flight; see [API.limit].
-	done []func()
+	// ruling is what the policies leave.
+	ruling guard.Ruling
+	// unread is why the policies could not read the body.
+	unread error
 }
 
 // now is when the request began, as records keep it.
@@ -127,12 +135,13 @@ type response struct {
 	contentType string // "" = application/json
 	body        []byte
 	replayed    bool
+	sent        bool          // somebody else has answered
 	psp         time.Duration // spent waiting for PSPs
 }
 
 // ServeHTTP answers one request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rq := &request{http: r, w: w, start: a.cfg.Now(), reqID: a.cfg.IDs.New(payment.PrefixRequest)}
+	rq := a.begin(w, r)
 	h := w.Header()
 	h.Set("Request-Id", rq.reqID)
 	h.Set("Cache-Control", "no-store")
@@ -143,13 +152,38 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// evidence. So no chunked request is followed by another.
 		h.Set("Connection", "close")
 	}
-	defer rq.land()
+	if rq.owner {
+		defer rq.call.Land()
+	}
 	defer a.recover(rq)
 	res, err := a.handle(rq)
-	if err != nil {
+	switch {
+	case err != nil:
 		res = a.problem(rq, err)
+	case res.sent:
+		return
 	}
 	a.write(rq, res)
+}
+
+// begin puts together what a request needs. The call belongs to it, unless a
+// handler before it has begun it.
+func (a *API) begin(w http.ResponseWriter, r *http.Request) *request {
+	rq := &request{http: r, w: w, start: a.cfg.Now()}
+	rq.call, rq.owner = a.cfg.Guard.Begin(r, func() string { return a.cfg.IDs.New(payment.PrefixRequest) })
+	rq.reqID, rq.principal = rq.call.ID, rq.call.Principal
+	return rq
+}
+
+// Refuse answers a request with an error, as the door itself does. It is for the
+// handlers that run single steps of the guard's.
+func (a *API) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	rq := a.begin(w, r)
+	h := w.Header()
+	h.Set("Request-Id", rq.reqID)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	a.write(rq, a.problem(rq, err))
 }
 
 // recover turns a panic into an answer. Nothing has been written by then:
@@ -171,10 +205,14 @@ func (a *API) recover(rq *request) {
 
 // handle runs the checks in the order of the contract: size, the limit of the
 // caller's address, authentication, the limits of key and merchant, what may not
-// be here at all, scope; then the endpoint validates and looks at the
-// Idempotency-Key.
+// be here at all, scope, signature, policies; then the endpoint validates and looks
+// at the Idempotency-Key.
 func (a *API) handle(rq *request) (response, error) {
+	if strings.HasPrefix(rq.http.URL.EscapedPath(), proxyPath) {
+		return a.pass(rq)
+	}
 	ep, err := a.find(rq)
+	rq.ep, rq.call.Route = ep, ep.method+" "+rq.route
 	if err == nil && ep.body {
 		rq.body, err = readBody(rq.w, rq.http)
 		defer clear(rq.body) // card data stays no longer than it must
@@ -184,7 +222,7 @@ func (a *API) handle(rq *request) (response, error) {
 	}
 	// What is not found and what cannot be read count as well.
 	if !ep.probe {
-		if err := a.arrive(rq); err != nil {
+		if err := a.cfg.Guard.Arrive(rq.call); err != nil {
 			return response{}, err
 		}
 	}
@@ -194,22 +232,48 @@ func (a *API) handle(rq *request) (response, error) {
 	if ep.open {
 		return ep.serve(a, rq)
 	}
-	if err := a.authenticate(rq); err != nil {
+	if err := a.enter(rq, ep.scope); err != nil {
 		return response{}, err
-	}
-	if err := a.admit(rq, ep); err != nil {
-		return response{}, err
-	}
-	if err := refusePANs(rq.http); err != nil {
-		return response{}, err
-	}
-	if !rq.principal.Has(ep.scope) {
-		return response{}, payment.Errorf(payment.CodeInsufficientScope, "This call needs the scope %s.", ep.scope)
 	}
 	if ep.prefix != "" && !payment.IsID(ep.prefix, rq.id) {
 		return response{}, payment.Errorf(payment.CodeNotFound, notFoundDetail)
 	}
+	if err := a.cfg.Guard.Verify(rq.call, rq.body); err != nil {
+		return response{}, err
+	}
+	if err := a.police(rq); err != nil {
+		return response{}, err
+	}
 	return ep.serve(a, rq)
+}
+
+// enter finds out who calls, and whether they may call this, now.
+func (a *API) enter(rq *request, need access.Scope) error {
+	if err := a.cfg.Guard.Authenticate(rq.call); err != nil {
+		return err
+	}
+	rq.principal = rq.call.Principal
+	if err := a.cfg.Guard.Admit(rq.call); err != nil {
+		return err
+	}
+	if err := refusePANs(rq.http); err != nil {
+		return err
+	}
+	if !rq.principal.Has(need) {
+		return payment.Errorf(payment.CodeInsufficientScope, "This call needs the scope %s.", need)
+	}
+	if a.cfg.Shed == nil {
+		return nil
+	}
+	leave, wait := a.cfg.Shed(rq.principal, rq.http.Method, rq.call.Route)
+	if leave == nil {
+		return &payment.Error{
+			Code: payment.CodeOverloaded, RetryAfter: wait,
+			Detail: "There is more to do than can be done now. Repeat the call with the same Idempotency-Key, as late as Retry-After says.",
+		}
+	}
+	rq.call.Leave(leave)
+	return nil
 }
 
 // write sends a response, once.
@@ -219,20 +283,29 @@ func (a *API) write(rq *request, res response) {
 		res.contentType = contentJSON
 	}
 	h.Set("Content-Type", res.contentType)
-	if policy, limit := ratelimit.Fields(rq.limits); policy != "" {
-		h.Set("RateLimit-Policy", policy)
-		h.Set("RateLimit", limit)
-	}
+	rq.tellLimits()
 	if res.replayed {
 		h.Set("Idempotent-Replayed", "true")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(res.body)))
+	if err := a.cfg.Guard.Sign(rq.call, res.status, h, res.body); err != nil {
+		// What was done is done, and the caller sees that the signature is not there.
+		a.cfg.Log.Error("answer not signed", slog.String("request_id", rq.reqID), slog.String("error", err.Error()))
+	}
 	h.Set("Server-Timing", serverTiming(a.cfg.Now().Sub(rq.start), res.psp))
 	rq.w.WriteHeader(res.status)
 	if _, err := rq.w.Write(res.body); err != nil {
 		// The caller has gone. What was done is recorded, and a repeat with the
 		// same Idempotency-Key hears of it.
 		return
+	}
+}
+
+// tellLimits sets the fields that tell of the caller's limits.
+func (rq *request) tellLimits() {
+	if policy, limit := ratelimit.Fields(rq.call.Limits); policy != "" {
+		rq.w.Header().Set("RateLimit-Policy", policy)
+		rq.w.Header().Set("RateLimit", limit)
 	}
 }
 
@@ -245,14 +318,4 @@ func serverTiming(total, psp time.Duration) string {
 	b = append(b, ", psp;dur="...)
 	b = strconv.AppendFloat(b, float64(psp.Microseconds())/1000, 'f', 2, 64)
 	return string(b)
-}
-
-// origin is the address under which the caller reached us. The caller is an
-// authenticated merchant, who may only mislead their own payers.
-func origin(r *http.Request) string {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host
 }

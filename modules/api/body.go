@@ -18,6 +18,9 @@ import (
 const (
 	maxBody  = 64 << 10 // bytes
 	maxDepth = 32       // of nested objects and arrays
+	// firstRead is what is made room for before a byte has come, in bytes: most
+	// bodies fit into it.
+	firstRead = 4 << 10
 )
 
 var strict = json.RejectUnknownMembers(true)
@@ -34,7 +37,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	var buf bytes.Buffer
 	if r.ContentLength > 0 {
-		buf.Grow(int(r.ContentLength) + bytes.MinRead)
+		buf.Grow(min(int(r.ContentLength), firstRead) + bytes.MinRead) // what is announced may never come
 	}
 	if _, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
 		clear(buf.Bytes())
@@ -80,6 +83,9 @@ func (rq *request) decode(dst any, optional bool) (scanned, error) {
 	}
 	if err := json.Unmarshal(rq.body, dst, strict); err != nil {
 		return scanned{}, decodeError(err)
+	}
+	if rq.unread != nil { // the policies saw less than we do
+		return scanned{}, decodeError(rq.unread)
 	}
 	return sc, nil
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/policy"
 )
 
 // Bounds of what merchants may say. Lengths are in characters.
@@ -42,10 +43,16 @@ const (
 // are not of interest.
 type checker struct {
 	mode payment.Mode
-	now  time.Time
-	err  *payment.Error
+	// cards is which card numbers may be taken.
+	cards policy.CardNumbers
+	now   time.Time
+	err   *payment.Error
 	// late is what has become wrong by the passing of time alone.
 	late *payment.Error
+}
+
+func (rq *request) checker() *checker {
+	return &checker{mode: rq.principal.Mode, cards: rq.ruling.Cards, now: rq.start}
 }
 
 func (c *checker) fail(param, format string, args ...any) {

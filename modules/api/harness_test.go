@@ -19,6 +19,7 @@ import (
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/api"
 	"github.com/purser-pay/purser/modules/engine"
+	"github.com/purser-pay/purser/modules/guard"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/seal"
 	"github.com/purser-pay/purser/modules/store"
@@ -129,15 +130,17 @@ func (f *fakeTester) Test(_ context.Context, e payment.Endpoint) (payment.Delive
 
 // door is an API with everything around it.
 type door struct {
-	t      testing.TB
-	cfg    api.Config
-	api    *api.API
-	engine *fakeEngine
-	store  store.Store
-	log    *bytes.Buffer
-	now    time.Time
-	shop   access.Merchant
-	tester *fakeTester
+	t   testing.TB
+	cfg api.Config
+	api *api.API
+	// guarding is what the guard stands on; reopen makes changes hold.
+	guarding guard.Config
+	engine   *fakeEngine
+	store    store.Store
+	log      *bytes.Buffer
+	now      time.Time
+	shop     access.Merchant
+	tester   *fakeTester
 	// keys are the texts of API keys, by what they are for.
 	keys map[string]string
 	ids  map[string]access.Key
@@ -147,6 +150,12 @@ type door struct {
 func newDoor(t testing.TB) *door {
 	t.Helper()
 	return newDoorOn(t, emptyStore{})
+}
+
+// reopen builds the door anew, on a guard of its own.
+func (d *door) reopen() {
+	d.cfg.Guard = guard.New(d.guarding)
+	d.api = api.New(d.cfg)
 }
 
 // emptyStore knows of nothing; whoever reads something else of it than a key or
@@ -219,6 +228,7 @@ func newDoorOn(t testing.TB, s store.Store) *door {
 	key("hooks", access.KeyRequest{Merchant: d.shop.ID, Mode: payment.Test, Scopes: []access.Scope{access.WebhooksRead}})
 	key("read", access.KeyRequest{Merchant: d.shop.ID, Mode: payment.Test, Scopes: []access.Scope{access.PaymentsRead}})
 	key("other", access.KeyRequest{Merchant: other.ID, Mode: payment.Test})
+	key("proxy", access.KeyRequest{Merchant: d.shop.ID, Mode: payment.Test, Scopes: []access.Scope{access.ProxyUse}})
 	key("brief", access.KeyRequest{Merchant: d.shop.ID, Mode: payment.Test, ExpiresAt: start.Add(time.Minute)})
 	directory := access.NewDirectory(pepper, func(context.Context) ([]access.Merchant, []access.Key, error) {
 		return merchants, keys, nil
@@ -230,9 +240,11 @@ func newDoorOn(t testing.TB, s store.Store) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.guarding = guard.Config{Directory: directory, Now: clock}
 	d.cfg = api.Config{
-		Box: box, Tester: d.tester, Targets: webhook.Targets{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
-		Engine: d.engine, Directory: directory, Store: s, Pepper: pepper, IDs: ids, Now: clock,
+		Guard: guard.New(d.guarding),
+		Box:   box, Tester: d.tester, Targets: webhook.Targets{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Engine: d.engine, Store: s, Pepper: pepper, IDs: ids, Now: clock,
 		Log: slog.New(slog.NewJSONHandler(d.log, nil)), Version: "1.2.3",
 	}
 	d.api = api.New(d.cfg)

@@ -104,7 +104,7 @@ func take[T, In any](rq *request, optional bool, check func(*checker, *T) In) (i
 	if sc, err = rq.decode(&body, optional); err != nil {
 		return in, sc, nil, err
 	}
-	c := &checker{mode: rq.principal.Mode, now: rq.start}
+	c := rq.checker()
 	if in = check(c, &body); c.err != nil {
 		return in, sc, nil, c.err
 	}
@@ -150,7 +150,9 @@ func (a *API) claim(rq *request, sc scanned) (engine.Claim, error) {
 	if err != nil {
 		return engine.Claim{}, err
 	}
-	return engine.Claim{Scope: rq.scope(), Key: key, Fingerprint: sum, Origin: a.cfg.Origin(rq.http)}, nil
+	return engine.Claim{
+		Scope: rq.scope(), Key: key, Fingerprint: sum, Origin: a.cfg.Origin(rq.http), Quotas: a.quotas(rq),
+	}, nil
 }
 
 // held tells whether this very request was taken before. A body that was valid

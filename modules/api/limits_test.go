@@ -15,14 +15,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/ulule/limiter/v3"
 
-	"github.com/purser-pay/purser/modules/api"
 	"github.com/purser-pay/purser/modules/ratelimit"
 )
 
 // limit lets the door count calls.
 func (d *door) limit(p ratelimit.Policy) {
-	d.cfg.Limiter = ratelimit.New(ratelimit.NewMemory(func() time.Time { return d.now }, 0), ratelimit.NewFlights(), p)
-	d.api = api.New(d.cfg)
+	d.guarding.Limiter = ratelimit.New(ratelimit.NewMemory(func() time.Time { return d.now }, 0), ratelimit.NewFlights(), p)
+	d.reopen()
 }
 
 func limits(s ratelimit.Scope, calls int64, period time.Duration) ratelimit.Policy {
@@ -169,10 +168,14 @@ func (closed) Admit(context.Context, ratelimit.Caller) (ratelimit.Verdict, error
 	return ratelimit.Verdict{}, fmt.Errorf("%w: %w", ratelimit.ErrUnavailable, errors.New("redis://canary"))
 }
 
+func (closed) Refine(context.Context, ratelimit.Caller, []ratelimit.Extra) (ratelimit.Verdict, error) {
+	return ratelimit.Verdict{}, nil
+}
+
 func TestLimitsOutOfReach(t *testing.T) {
 	d := newDoor(t)
-	d.cfg.Limiter = closed{}
-	d.api = api.New(d.cfg)
+	d.guarding.Limiter = closed{}
+	d.reopen()
 	w := d.do("POST", "/v1/payments", brief)
 	if w.Code != 503 || !strings.Contains(w.Body.String(), `"code":"store_unavailable"`) || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "canary") {
 		t.Errorf("%d %s %v", w.Code, w.Body, w.Header())

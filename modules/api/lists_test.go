@@ -215,7 +215,7 @@ func TestEvent(t *testing.T) {
 func TestAccount(t *testing.T) {
 	d := newDoor(t)
 	w := d.do("GET", "/v1/account", "", "Authorization", "Bearer "+d.keys["live"])
-	want := fmt.Sprintf(`{"object":"account","merchant":"%s","name":"Shop","mode":"live","livemode":true,"key":"%s",`+
+	want := fmt.Sprintf(`{"object":"account","merchant":"%s","name":"Shop","mode":"live","livemode":true,"by":"key","key":"%s",`+
 		`"scopes":["payments:read","payments:write","refunds:read","refunds:write","webhooks:read","webhooks:write","events:read","account:read"],"limits":[]}`,
 		d.shop.ID, d.ids["live"].ID)
 	if w.Code != 200 || w.Body.String() != want {

@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/policy"
 )
 
 // fieldMethod is the field in which a body has its payment method.
@@ -181,11 +182,11 @@ func (c *checker) card(at string, in *methodMembers) *payment.Card {
 	switch {
 	case number == "":
 		c.fail(at+".number", "The card number is required.")
-	case c.mode.Live():
-		c.refuse(payment.CodePANNotAllowed, at+".number", "No policy allows card numbers in mode live. Use a token of the payment provider.")
+	case c.cards == policy.NoCardNumbers:
+		c.refuse(payment.CodePANNotAllowed, at+".number", "No policy allows card numbers in mode "+string(c.mode)+". Use a token of the payment provider.")
 	case !payment.ValidPAN(number):
 		c.fail(at+".number", "A card number is 13 to 19 digits, without spaces, with a valid check digit.")
-	case !isTestCard(number):
+	case c.cards == policy.TestCardNumbers && !isTestCard(number):
 		c.refuse(payment.CodeLiveCardInTestMode, at+".number", "In mode test, use one of the published test card numbers.")
 	}
 	c.between(at+".exp_month", out.ExpMonth, 1, 12)

@@ -43,6 +43,7 @@ func describe(version string) *document {
 		}
 		doc.Paths.add(rt.pattern, item)
 	}
+	describePassed(&doc.Paths)
 	describeInbound(&doc.Paths)
 	doc.Components = components{
 		Schemas: describeSchemas(), Headers: describeHeaders(), Examples: describeProblems(),
@@ -50,21 +51,23 @@ func describe(version string) *document {
 			{"IdempotencyKey", idempotencyParameter(true)}, {"OptionalIdempotencyKey", idempotencyParameter(false)},
 		},
 		SecuritySchemes: members[securityScheme]{
-			{"bearer", securityScheme{Type: "http", Scheme: "bearer", BearerFormat: "API key", Description: "`Authorization: Bearer pur_test_…`. An API key never goes into a URL."}},
+			{"bearer", securityScheme{Type: "http", Scheme: "bearer", BearerFormat: "API key, or JWT", Description: "`Authorization: Bearer pur_test_…`, or the access token of an issuer that the operator trusts. Neither ever goes into a URL."}},
 			{"basic", securityScheme{Type: "http", Scheme: "basic", Description: "The API key is the user name, and the password is empty."}},
+			{"dpop", securityScheme{Type: "http", Scheme: "dpop", Description: "`Authorization: DPoP eyJ…` with a proof in `DPoP` (RFC 9449), for a token that is bound to a key."}},
+			{"certificate", securityScheme{Type: "mutualTLS", Description: "A client certificate that the operator has mapped to a merchant, and no `Authorization`."}},
 		},
 	}
 	return doc
 }
 
-// credentials is what an endpoint asks for: a key with a scope, or with none in
-// particular, in either of two forms.
+// credentials is what an endpoint asks for, with a scope or with none in
+// particular: one of the forms in which callers prove who they are.
 func credentials(scope string) []members[[]string] {
 	scopes := []string{}
 	if scope != "" {
 		scopes = append(scopes, scope)
 	}
-	return []members[[]string]{{{"bearer", scopes}}, {{"basic", scopes}}}
+	return []members[[]string]{{{"bearer", scopes}}, {{"basic", scopes}}, {{"dpop", scopes}}, {{"certificate", scopes}}}
 }
 
 func (r *route) parameters() []*parameter {
@@ -132,7 +135,7 @@ func (c call) problems(ep endpoint) []payment.Code {
 	codes := append([]payment.Code{payment.CodeInternal}, c.codes...)
 	if !ep.open {
 		codes = append(codes, payment.CodeInvalidRequest, payment.CodeUnauthenticated, payment.CodeInsufficientScope,
-			payment.CodePolicyDenied, payment.CodePANNotAllowed, payment.CodeRateLimited, payment.CodeStoreUnavailable)
+			payment.CodePolicyDenied, payment.CodePANNotAllowed, payment.CodeRateLimited, payment.CodeStoreUnavailable, payment.CodeOverloaded)
 	}
 	if ep.prefix != "" {
 		codes = append(codes, payment.CodeNotFound)
@@ -351,7 +354,7 @@ type example struct {
 
 type securityScheme struct {
 	Type         string `json:"type"`
-	Scheme       string `json:"scheme"`
+	Scheme       string `json:"scheme,omitzero"`
 	BearerFormat string `json:"bearerFormat,omitzero"`
 	Description  string `json:"description"`
 }

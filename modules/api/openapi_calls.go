@@ -34,7 +34,9 @@ const conventions = "JSON in and out, UTF-8. Amounts are integers in the minor u
 	"A payment that is declined is not an error: the payment exists, its status is `failed`, and its `error` says why. " +
 	"A refusal is `application/problem+json` (RFC 9457); its `code` is one of a closed set. " +
 	"A method that a resource does not take is `method_not_allowed`, with `Allow`. HEAD is taken wherever GET is.\n\n" +
-	"Who calls is proven by an API key, as a bearer token or as the user name of HTTP Basic."
+	"Who calls is proven by an API key, as a bearer token or as the user name of HTTP Basic; by an access token of an issuer that the operator " +
+	"trusts; or by a client certificate. A key that was made for signing signs what changes something: `Signature` and `Signature-Input` " +
+	"(RFC 9421) over a `Content-Digest` (RFC 9530), or `Purser-Signature`. `Accept-Signature` asks for a signed answer."
 
 var tags = []tag{
 	{"payments", "Take money: create, confirm, capture, cancel."},
@@ -42,6 +44,7 @@ var tags = []tag{
 	{"events", "What happened."},
 	{"webhooks", "Be told what happened."},
 	{"account", "Who am I?"},
+	{"proxy", "Call a PSP's own API with the account's credentials."},
 	{"service", "For probes and readers; no key is asked for."},
 	{"inbound", "For PSPs and payers, not for merchants."},
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/ratelimit"
+	"github.com/purser-pay/purser/modules/signature"
 )
 
 // The document's examples are made by the code that makes the answers, of a
@@ -74,7 +75,10 @@ func sampleEvent() jsontext.Value {
 func sampleAccount() jsontext.Value {
 	return written(json.Marshal(&accountJSON{
 		Object: "account", Merchant: sampleIDs[payment.PrefixMerchant], Name: "Shop", Mode: payment.Test,
-		Key: sampleIDs[payment.PrefixKey], Scopes: access.DefaultScopes(), Limits: []limitJSON{{Scope: ratelimit.Key, Limit: 1000, Window: 1, Remaining: 999}},
+		By: access.ByKey, Key: sampleIDs[payment.PrefixKey], Subject: "https://idp.example#till-7",
+		Signing:     &signingJSON{sampleIDs[payment.PrefixKey], access.Ed25519},
+		ResponseKey: &responseKeyJSON{"purser-1f0a6f2d83b14c55", signature.Ed25519, "-----BEGIN PUBLIC KEY-----\n…\n-----END PUBLIC KEY-----\n"},
+		Scopes:      access.DefaultScopes(), Limits: []limitJSON{{Scope: ratelimit.Key, Limit: 1000, Window: 1, Remaining: 999}},
 	}))
 }
 

@@ -22,8 +22,10 @@ import (
 	"github.com/purser-pay/purser/modules/payment"
 )
 
-// inbound are the paths that package inbox serves.
-var inbound = map[string][]string{"/webhooks/{account}": {"POST"}, "/return/{token}": {"GET", "POST"}}
+// inbound are the paths that package inbox serves, and the pass-through's.
+var inbound = map[string][]string{
+	"/webhooks/{account}": {"POST"}, "/return/{token}": {"GET", "POST"}, proxyRoute: {"DELETE", "GET", "PATCH", "POST"},
+}
 
 func TestEveryRouteIsDescribed(t *testing.T) {
 	want := maps.Clone(inbound)
@@ -220,7 +222,7 @@ func TestAnswersAreDescribed(t *testing.T) {
 		{"NewWebhookEndpoint", sampleNewEndpoint(), true},
 		{"WebhookDelivery", sampleDelivery(), true},
 		{"WebhookDelivery", written(deliveryObject(&payment.Delivery{})), true},
-		{"Problem", []byte(`{"type":"t","title":"t","status":400,"detail":"d","code":"c","param":"p","request_id":"r","retryable":true}`), true},
+		{"Problem", []byte(`{"type":"t","title":"t","status":400,"detail":"d","code":"c","param":"p","policy":"r","request_id":"r","retryable":true}`), true},
 		{"Health", []byte(`{"status":"ok","version":"1"}`), true},
 		{"PaymentList", []byte(`{"object":"list","data":[],"has_more":true,"next_cursor":"c"}`), true},
 	}
@@ -340,7 +342,7 @@ func TestExamplesAreGood(t *testing.T) {
 		for _, e := range c.examples {
 			rq := &request{http: httptest.NewRequest(http.MethodPost, "/", nil), body: slices.Clone(e.value.Value)}
 			rq.http.Header.Set("Content-Type", contentJSON)
-			if err := readers[c.body](&checker{mode: payment.Test, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, rq); err != nil {
+			if err := readers[c.body](&checker{mode: payment.Test, cards: builtInCards(payment.Test), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, rq); err != nil {
 				t.Errorf("%s, example %s: %v", c.id, e.name, err)
 			}
 		}

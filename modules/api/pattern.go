@@ -1,5 +1,7 @@
 package api
 
+import "strings"
+
 // Unrouted is the pattern of every path that the door does not serve.
 const Unrouted = "other"
 
@@ -7,6 +9,9 @@ const Unrouted = "other"
 // leads to, such as "/v1/payments/{id}". There are as many patterns as routes,
 // whatever callers make up: it is fit for the label of a metric.
 func Pattern(path string) string {
+	if strings.HasPrefix(path, proxyPath) {
+		return proxyRoute
+	}
 	for i := range routes {
 		if _, ok := routes[i].match(path); ok {
 			return routes[i].pattern

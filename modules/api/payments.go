@@ -65,7 +65,7 @@ func (a *API) patchPayment(rq *request) (response, error) {
 	if _, err := rq.decode(&body, false); err != nil {
 		return response{}, err
 	}
-	c := &checker{mode: rq.principal.Mode, now: rq.start}
+	c := rq.checker()
 	in := c.patch(&body)
 	if c.err != nil {
 		return response{}, c.err

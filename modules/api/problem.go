@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type problem struct {
 	Detail    string       `json:"detail,omitzero"`
 	Code      payment.Code `json:"code"`
 	Param     string       `json:"param,omitzero"`
+	Policy    string       `json:"policy,omitzero"`
 	RequestID string       `json:"request_id"`
 	Retryable bool         `json:"retryable"`
 }
@@ -54,6 +56,7 @@ func (a *API) problem(rq *request, err error) response {
 			slog.String("route", rq.route), slog.String("merchant", rq.principal.Merchant),
 			slog.String("code", string(pe.Code)), slog.String("error", payment.MaskPANs(causes(err))))
 	}
+	a.cfg.Guard.Report(rq.call, pe)
 	return a.render(rq, pe)
 }
 
@@ -90,7 +93,7 @@ func (a *API) render(rq *request, pe *payment.Error) response {
 	info := pe.Code.Info()
 	p := problem{
 		Type: ProblemBase + string(info.Code), Title: info.Title, Status: info.Status, Detail: payment.MaskPANs(pe.Detail),
-		Code: info.Code, Param: payment.MaskPANs(shorten(pe.Param, maxParam)), RequestID: rq.reqID, Retryable: info.Retryable,
+		Code: info.Code, Param: payment.MaskPANs(shorten(pe.Param, maxParam)), Policy: pe.Policy, RequestID: rq.reqID, Retryable: info.Retryable,
 	}
 	if info.Code == payment.CodeNotFound && pe.Param == "" {
 		p.Detail = notFoundDetail // the same for what is unknown and for what is another's
@@ -100,7 +103,7 @@ func (a *API) render(rq *request, pe *payment.Error) response {
 		h.Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
 	}
 	if info.Status == 401 {
-		h.Set("WWW-Authenticate", `Bearer realm="purser"`)
+		h.Set("WWW-Authenticate", cmp.Or(pe.Challenge, `Bearer realm="purser"`))
 	}
 	body, err := json.Marshal(&p)
 	if err != nil { // only a detail that is not UTF-8 gets here
@@ -117,7 +120,7 @@ func retryDelay(pe *payment.Error) time.Duration {
 		return pe.RetryAfter
 	}
 	switch pe.Code {
-	case payment.CodeKeyInUse, payment.CodeStoreUnavailable, payment.CodeRateLimited, payment.CodeFrozen:
+	case payment.CodeKeyInUse, payment.CodeStoreUnavailable, payment.CodeRateLimited, payment.CodeFrozen, payment.CodeOverloaded:
 		return retryAfter
 	default:
 		return 0

@@ -20,6 +20,11 @@ type endpoint struct {
 	// body tells that the request's body is read; elsewhere it is ignored.
 	body  bool
 	serve func(*API, *request) (response, error)
+	// creates endpoints make a payment, and what they leave out has defaults.
+	creates bool
+	// amount is what a call on a payment is about where it does not say it; nil = it
+	// is about no amount.
+	amount func(*payment.Payment) int64
 	// prefix is the route's.
 	prefix string
 }
@@ -36,7 +41,7 @@ type route struct {
 // routes is everything that the door serves.
 var routes = compile([]route{
 	{pattern: "/v1/payments", endpoints: []endpoint{
-		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).createPayment},
+		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).createPayment, creates: true},
 		{method: "GET", scope: access.PaymentsRead, serve: (*API).listPayments},
 	}},
 	{pattern: "/v1/payments/{id}", prefix: payment.PrefixPayment, endpoints: []endpoint{
@@ -44,16 +49,16 @@ var routes = compile([]route{
 		{method: "PATCH", scope: access.PaymentsWrite, body: true, serve: (*API).patchPayment},
 	}},
 	{pattern: "/v1/payments/{id}/confirm", prefix: payment.PrefixPayment, endpoints: []endpoint{
-		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).confirmPayment},
+		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).confirmPayment, amount: wholeAmount},
 	}},
 	{pattern: "/v1/payments/{id}/capture", prefix: payment.PrefixPayment, endpoints: []endpoint{
-		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).capturePayment},
+		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).capturePayment, amount: capturableRest},
 	}},
 	{pattern: "/v1/payments/{id}/cancel", prefix: payment.PrefixPayment, endpoints: []endpoint{
 		{method: "POST", scope: access.PaymentsWrite, body: true, serve: (*API).cancelPayment},
 	}},
 	{pattern: "/v1/refunds", endpoints: []endpoint{
-		{method: "POST", scope: access.RefundsWrite, body: true, serve: (*API).createRefund},
+		{method: "POST", scope: access.RefundsWrite, body: true, serve: (*API).createRefund, amount: refundableRest},
 		{method: "GET", scope: access.RefundsRead, serve: (*API).listRefunds},
 	}},
 	{pattern: "/v1/refunds/{id}", prefix: payment.PrefixRefund, endpoints: []endpoint{

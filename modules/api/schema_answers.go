@@ -208,14 +208,20 @@ func accountSchema() *schema {
 		must("name", text("The merchant's.")),
 		must("mode", oneOfStrings("", modes)),
 		must("livemode", boolean("Real money.")),
-		must("key", identifier(payment.PrefixKey)),
+		must("by", oneOfStrings("What proved it.", []string{string(access.ByKey), string(access.ByToken), string(access.ByCertificate)})),
+		may("key", identifier(payment.PrefixKey)),
+		may("subject", text("Whom the token or the certificate names.")),
+		may("signing", told("How requests of this key are signed.",
+			must("keyid", text("")), must("algorithm", text("By its name in RFC 9421.")))),
+		may("response_key", told("What signs answers, where the caller has no secret of its own.",
+			must("keyid", text("")), must("algorithm", text("By its name in RFC 9421.")), must("public_key", text("PEM.")))),
 		must("scopes", listOf(ref("Scope"), "")),
 		must("limits", listOf(ref("Limit"), "What counted this very call.")))
 }
 
 func limitSchema() *schema {
 	return told("One limit that counts calls.",
-		must("scope", text("What is counted: `ip`, `key`, `merchant` or `route`; there may be more.")),
+		must("scope", text("What is counted: `ip`, `key`, `merchant`, `route` or `account`; there may be more.")),
 		must("limit", integer("How many calls there may be at once.", 1, access.MaxRateLimit)),
 		may("window", integer("Seconds in which a used limit comes back; absent where calls in flight are counted.", 1, int64(access.MaxRatePeriod/time.Second))),
 		must("remaining", integer("How many more would pass now.", 0, access.MaxRateLimit)))
@@ -229,6 +235,7 @@ func problemSchema() *schema {
 		may("detail", text("What is wrong here.")),
 		must("code", ref("Code")),
 		may("param", text("The field at fault, such as `payment_method.number`.")),
+		may("policy", text("The name of the operator's rule that refuses.")),
 		must("request_id", identifier(payment.PrefixRequest)),
 		must("retryable", boolean("The very same request, with the same Idempotency-Key, may succeed later.")))
 }

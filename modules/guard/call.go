@@ -1,0 +1,88 @@
+package guard
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+
+	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/ratelimit"
+	"github.com/purser-pay/purser/modules/signature"
+)
+
+// step is one of the checks.
+type step uint8
+
+const (
+	arrived step = 1 << iota
+	authenticated
+	admitted
+	verified
+	policed
+)
+
+// Call is one request on its way through the checks. It belongs to the request's
+// goroutine.
+type Call struct {
+	HTTP *http.Request
+	// ID is the request's, req_….
+	ID string
+	// Route is the method and the pattern, such as "POST /v1/payments".
+	Route string
+	// From is the sender's address; the zero address where it is not known.
+	From netip.Addr
+	// Principal is who calls, once [Guard.Authenticate] has passed.
+	Principal access.Principal
+	// MTLS tells that the connection has a client certificate that is good.
+	MTLS bool
+	// DPoP tells that the caller has proved to hold the key of its token.
+	DPoP bool
+	// Signed is the request's signature, once [Guard.Verify] has passed; nil = there
+	// is none.
+	Signed *signature.Result
+	// Limits are the windows that counted the call.
+	Limits []ratelimit.State
+
+	message signature.Message // what was signed, for the response
+	taken   step
+	done    []func()
+}
+
+// first tells whether a step is to be taken now: each is taken once.
+func (c *Call) first(s step) bool {
+	if c.taken&s != 0 {
+		return false
+	}
+	c.taken |= s
+	return true
+}
+
+// Land ends the call for those who count calls in flight.
+func (c *Call) Land() {
+	for _, done := range c.done {
+		done()
+	}
+	c.done = nil
+}
+
+// Leave has f called when the call ends.
+func (c *Call) Leave(f func()) { c.done = append(c.done, f) }
+
+type callKey struct{}
+
+// Begin returns the call of a request: the one that an earlier handler of the
+// same request began, or a new one with the ID that newID makes. owner tells that
+// it is new, so that the caller has to end it by [Call.Land].
+func (g *Guard) Begin(r *http.Request, newID func() string) (c *Call, owner bool) {
+	if c, ok := r.Context().Value(callKey{}).(*Call); ok {
+		c.HTTP = r
+		return c, false
+	}
+	return &Call{HTTP: r, ID: newID(), From: g.cfg.Client(r)}, true
+}
+
+// Attach returns the call's request, from which later handlers get the call.
+func (c *Call) Attach() *http.Request {
+	c.HTTP = c.HTTP.WithContext(context.WithValue(c.HTTP.Context(), callKey{}, c))
+	return c.HTTP
+}
