@@ -54,9 +54,13 @@ func devConfig(d *devData, at devAddresses, verbose bool) ([]byte, error) {
 					}),
 				},
 			},
-			"tls": object{"certificates": object{"load_files": []object{{
-				"certificate": d.path("server.crt"), "key": d.path("server.key"),
-			}}}},
+			"tls": object{
+				"certificates": object{"load_files": []object{{
+					"certificate": d.path("server.crt"), "key": d.path("server.key"),
+				}}},
+				// A session is resumed for a day at most (RFC 9325 §3.4).
+				"session_tickets": object{"rotation_interval": "12h", "max_keys": 2},
+			},
 			"http": object{
 				"grace_period": "1s",
 				"servers":      object{"dev": devServer(at.listen)},
@@ -75,6 +79,7 @@ func devServer(listen string) object {
 		"routes":          []object{{"handle": []object{{"handler": "payments_gateway"}}}},
 		"tls_connection_policies": []object{{
 			"protocol_min": "tls1.2",
+			"curves":       []string{"x25519mlkem768", "x25519", "secp256r1"},
 			"cipher_suites": []string{
 				"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
 				"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",

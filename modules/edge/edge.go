@@ -17,7 +17,9 @@ import (
 
 	"github.com/purser-pay/purser/modules/api"
 	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/framing"
 	"github.com/purser-pay/purser/modules/gateway"
+	"github.com/purser-pay/purser/modules/guard"
 	"github.com/purser-pay/purser/modules/inbox"
 )
 
@@ -25,6 +27,15 @@ func init() {
 	caddy.RegisterModule(new(Gateway))
 	caddy.RegisterModule(new(API))
 	caddy.RegisterModule(new(Webhooks))
+	caddy.RegisterModule(new(Auth))
+	caddy.RegisterModule(new(RateLimit))
+	caddy.RegisterModule(new(Signature))
+	caddy.RegisterModule(new(Proxy))
+	// Caddy keeps the order in which they are registered.
+	directive("payments_auth", func() caddyhttp.MiddlewareHandler { return new(Auth) })
+	directive("payments_rate_limit", func() caddyhttp.MiddlewareHandler { return new(RateLimit) })
+	directive("payments_signature", func() caddyhttp.MiddlewareHandler { return new(Signature) })
+	directive("payments_proxy", func() caddyhttp.MiddlewareHandler { return new(Proxy) })
 	directive("payments_webhooks", func() caddyhttp.MiddlewareHandler { return new(Webhooks) })
 	directive("payments_api", func() caddyhttp.MiddlewareHandler { return new(API) })
 	directive("payments_gateway", func() caddyhttp.MiddlewareHandler { return new(Gateway) })
@@ -60,6 +71,7 @@ func bare(d *caddyfile.Dispenser) error {
 // payments_gateway, which answers 404 in its own form.
 var (
 	inboxPaths = []string{"/webhooks/", "/return/"}
+	proxyPaths = []string{"/v1/proxy/"}
 	apiPaths   = []string{"/v1/", "/healthz", "/readyz", "/openapi.json", "/docs"}
 )
 
@@ -130,8 +142,11 @@ func (h *Webhooks) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 // doors are the handlers of the core, on the payments app of the same
 // configuration.
 type doors struct {
-	app        *gateway.App
-	api, inbox http.Handler
+	app   *gateway.App
+	guard *guard.Guard
+	api   *api.API
+	inbox http.Handler
+	proxy *passing
 }
 
 // Provision finds the payments app and builds the doors on it.
@@ -147,6 +162,10 @@ func (d *doors) Provision(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("the payments app is a %T", v)
 	}
+	shapeErrors(ctx)
+	if err := harden(ctx); err != nil {
+		return err
+	}
 	if !app.Ready() { // the configuration is only checked
 		return nil
 	}
@@ -157,10 +176,16 @@ func (d *doors) Provision(ctx caddy.Context) error {
 		}
 	}
 	d.app = app
+	guarding := app.GuardConfig()
+	guarding.Client, guarding.Origin, guarding.Original = client, origin, original
+	d.guard = guard.New(guarding)
+	if d.proxy, err = openPassing(ctx, app); err != nil {
+		return err
+	}
 	d.api = api.New(api.Config{
-		Engine: app.Engine(), Directory: app.Directory(), Store: app.Store(), Pepper: app.Pepper(),
+		Engine: app.Engine(), Guard: d.guard, Proxy: d.proxy, Store: app.Store(), Pepper: app.Pepper(),
 		Box: app.Box(), Tester: app.Outbox(), Stopping: stopping, Targets: app.WebhookTargets(), IDs: app.IDs(), Now: time.Now, Log: app.Log(), Version: version,
-		Limiter: app.Limiter(), Client: client,
+		Origin: origin, Shed: app.Shed,
 	})
 	accounts := app.Accounts()
 	d.inbox = inbox.New(inbox.Config{
@@ -169,6 +194,14 @@ func (d *doors) Provision(ctx caddy.Context) error {
 		IDs:     app.IDs(), Now: time.Now, Log: app.Log(),
 	})
 	return nil
+}
+
+// Cleanup gives back what Provision took.
+func (d *doors) Cleanup() error {
+	if d.proxy == nil {
+		return nil
+	}
+	return d.proxy.Close()
 }
 
 // stopping tells that the server has begun to stop and still serves: Caddy's
@@ -194,6 +227,28 @@ func client(r *http.Request) netip.Addr {
 	return addr
 }
 
+// origin is the address under which a caller reached us: where a proxy that the
+// server trusts says that it ended TLS, the scheme is https.
+func origin(r *http.Request) string {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	if trusted && r.TLS == nil && r.Header.Get("X-Forwarded-Proto") == "https" {
+		return "https://" + r.Host
+	}
+	return guard.Origin(r)
+}
+
+// original is a request as its caller sent it, whatever directives have rewritten
+// since: that is what was signed.
+func original(r *http.Request) *http.Request {
+	first, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok || first.URL == nil {
+		return r
+	}
+	same := *r
+	same.Method, same.URL, same.RequestURI = first.Method, first.URL, first.RequestURI
+	return &same
+}
+
 // under tells whether a request's path begins with one of prefixes. The path is
 // taken as it came, as the doors themselves take it.
 func under(r *http.Request, prefixes []string) bool {
@@ -211,12 +266,26 @@ const maxBody = 1 << 20
 
 // identityHeaders begin the names by which parts of a pipeline tell each other
 // who calls. A caller may not speak for them.
-var identityHeaders = []string{"X-Merchant-", "X-Purser-", "X-Payments-", "X-Forwarded-Client-Cert"}
+var identityHeaders = []string{
+	"X-Merchant-", "X-Purser-", "X-Payments-", "X-Forwarded-Client-Cert",
+	// What a proxy that ends TLS tells of a client's certificate. TLS ends here.
+	"Client-Cert", "X-Ssl-", "X-Client-",
+}
 
 // serve hands a request to a door. The doors answer all their failures by
 // themselves, in the form that their callers read; Caddy's handle_errors is not
 // for them.
 func (d *doors) serve(h http.Handler, w http.ResponseWriter, r *http.Request) error {
+	prepare(w, r)
+	hardenAnswer(w, r)
+	// The configuration may end before the request does.
+	defer d.app.Use()()
+	d.observe(framing.Handler{Next: h, IDs: d.app.IDs()}, w, r)
+	return nil
+}
+
+// prepare takes off a request what its sender may not say, and bounds its body.
+func prepare(w http.ResponseWriter, r *http.Request) {
 	for name := range r.Header {
 		for _, prefix := range identityHeaders {
 			if strings.HasPrefix(name, prefix) {
@@ -227,15 +296,16 @@ func (d *doors) serve(h http.Handler, w http.ResponseWriter, r *http.Request) er
 	if r.Body != nil {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	}
-	// The configuration may end before the request does.
-	defer d.app.Use()()
-	d.observe(h, w, r)
-	return nil
 }
 
 var (
 	_ caddyhttp.MiddlewareHandler = (*Gateway)(nil)
 	_ caddyhttp.MiddlewareHandler = (*API)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Webhooks)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Auth)(nil)
+	_ caddyhttp.MiddlewareHandler = (*RateLimit)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Signature)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Proxy)(nil)
+	_ caddy.CleanerUpper          = (*doors)(nil)
 	_ caddy.Provisioner           = (*doors)(nil)
 )

@@ -54,6 +54,7 @@ type world struct {
 	key, merchant           string
 	sim                     *simulator.Simulator
 	resets                  atomic.Int64 // connections that broke
+	seen                    atomic.Value // Authorization of the last call to the PSP
 }
 
 // newWorld prepares a gateway; nothing runs yet.
@@ -72,7 +73,10 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(sim)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.seen.Store(r.Header.Get("Authorization"))
+		sim.ServeHTTP(rw, r)
+	}))
 	t.Cleanup(func() {
 		server.Close()
 		if err := sim.Close(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/purser-pay/purser/modules/connector"
@@ -118,13 +119,13 @@ func (t *accountTest) checkWebhooks(account *connector.Account) {
 
 // checkSecrets reads the account's secrets again.
 func (c call) checkSecrets(name string) checked {
-	changed, err := changedSecrets(c.accounts[name].Connector, lookup(c.Root))
-	k := checked{Check: "secrets", OK: true, Detail: "readable, and the same as at the last reload"}
-	switch {
-	case err != nil:
+	changed, err := freshSecrets(c.accounts[name].Connector, lookup(c.Root), func(ref string) bool { return strings.HasPrefix(ref, "{") && ref != "{literal}" })
+	k := checked{Check: "secrets", OK: true, Detail: "readable, and the same as those in use"}
+	if err != nil {
 		k.OK, k.Detail = false, err.Error()
-	case len(changed) > 0:
-		k.OK, k.Detail = false, fmt.Sprintf("changed since the last reload: %v", changed)
+	}
+	if len(changed) > 0 {
+		k.OK, k.Detail = false, "not the same as those in use: "+changed[0].name
 	}
 	return k
 }

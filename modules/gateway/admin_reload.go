@@ -1,70 +1,46 @@
 package gateway
 
 import (
-	"fmt"
+	"errors"
 	"log/slog"
 	"net/http"
-	"reflect"
-
-	"github.com/purser-pay/purser/modules/connector"
+	"strings"
 )
 
-// reloadReport says what a reload of the secrets would change.
+// reloadReport says what was read anew.
 type reloadReport struct {
 	Object string `json:"object"`
-	// Changed lists the secrets whose file or variable now says something else.
+	// Changed lists the secrets that were replaced, and "policies" where those
+	// changed.
 	Changed []string `json:"changed"`
-	// Applied tells whether the gateway now works with them.
-	Applied bool   `json:"applied"`
-	Detail  string `json:"detail"`
+	// Applied tells that the gateway works with all of them.
+	Applied bool `json:"applied"`
+	// Rules is how many policies hold.
+	Rules  int    `json:"rules"`
+	Detail string `json:"detail"`
 }
 
-// reload reads every secret again and tells which ones changed. It does not
-// apply them: a forced reload of the configuration does that, without dropping
-// a request.
+// reload reads policies and secrets from their files now, instead of within the
+// second in which they would be. It does not touch the configuration, nor a
+// connection.
 func reload(c call) error {
-	report := reloadReport{Object: "reload", Changed: []string{}, Detail: "nothing to reload"}
-	for _, name := range sorted(c.accounts) {
-		changed, err := changedSecrets(c.accounts[name].Connector, lookup(c.Root))
-		if err != nil {
-			err = fmt.Errorf("account %s: %w", name, err)
-			c.audit("reload", name, err)
-			return apiError(http.StatusUnprocessableEntity, err)
+	report := reloadReport{Object: "reload", Changed: []string{}, Detail: "nothing has changed"}
+	changed, err := c.renewSecrets()
+	report.Changed = append(report.Changed, changed...)
+	if c.rules != nil {
+		p, readErr := c.rules.take(c.log, true)
+		if p.changed {
+			report.Changed = append(report.Changed, "policies")
 		}
-		for _, field := range changed {
-			report.Changed = append(report.Changed, "account "+name+": "+field)
-		}
+		report.Rules = p.rules
+		err = errors.Join(err, readErr)
 	}
-	if len(report.Changed) > 0 {
-		report.Detail = "not applied yet: run `purser reload --force` with the configuration's file"
+	c.audit("reload", "files", err, slog.Int("changed", len(report.Changed)))
+	if err != nil {
+		return apiError(http.StatusUnprocessableEntity, err)
 	}
-	c.audit("reload", "secrets", nil, slog.Int("changed", len(report.Changed)))
+	if report.Applied = true; len(report.Changed) > 0 {
+		report.Detail = "in use: " + strings.Join(report.Changed, ", ")
+	}
 	return c.write(http.StatusOK, report)
-}
-
-// changedSecrets names the fields of a connector whose secret is another now.
-func changedSecrets(module any, lookup func(string) (string, error)) ([]string, error) {
-	v := reflect.ValueOf(module)
-	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
-		return nil, nil
-	}
-	v = v.Elem()
-	var changed []string
-	for i := range v.NumField() {
-		if !v.Type().Field(i).IsExported() {
-			continue
-		}
-		s, ok := reflect.TypeAssert[connector.Secret](v.Field(i))
-		if !ok || s.IsZero() {
-			continue
-		}
-		now := s
-		if err := now.Resolve(lookup); err != nil {
-			return nil, fmt.Errorf("%s: %w", fieldName(v.Type().Field(i)), err)
-		}
-		if now.Reveal() != s.Reveal() {
-			changed = append(changed, fieldName(v.Type().Field(i)))
-		}
-	}
-	return changed, nil
 }

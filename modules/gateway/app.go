@@ -23,7 +23,9 @@ import (
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/routing"
 	"github.com/purser-pay/purser/modules/seal"
+	"github.com/purser-pay/purser/modules/signature"
 	"github.com/purser-pay/purser/modules/store"
+	"github.com/purser-pay/purser/modules/token"
 	"github.com/purser-pay/purser/modules/transport"
 	"github.com/purser-pay/purser/modules/webhook"
 )
@@ -49,10 +51,15 @@ type App struct {
 	Root string `json:"root,omitempty"`
 	// StoreConfig says where payments are kept.
 	StoreConfig StoreConfig `json:"store"`
-	// PepperSecret keys the hashes of API keys and the references toward PSPs: 32
-	// random bytes in base64. A store is of no use without the pepper that it was
-	// made with.
+	// PepperSecret keys the hashes of API keys, the fingerprints of requests and the
+	// references toward PSPs: 32 random bytes in base64. A store is of no use without
+	// the pepper that it was made with, and so it never changes; see KeyPepperSecrets.
 	PepperSecret connector.Secret `json:"pepper"`
+	// KeyPepperSecrets key the hashes of API keys in the pepper's place, so that these
+	// can be rotated: the first is for new keys, and the hash of a key that was made
+	// under another of them, or under the pepper, is made anew at its next use. The
+	// pepper itself stays for good: references toward PSPs derive from it.
+	KeyPepperSecrets []connector.Secret `json:"key_peppers,omitempty"`
 	// SealKeySecret encrypts the secrets that the store must be able to read again:
 	// 32 random bytes in base64.
 	SealKeySecret connector.Secret `json:"seal_key"`
@@ -65,11 +72,27 @@ type App struct {
 	// RateLimits bound how many calls merchants may make, by what is counted: "ip"
 	// (an IPv4 address, or a /64 network of IPv6), "key" (one API key; a key with
 	// rates of its own has those instead), "merchant" (all its keys of one mode),
-	// "route" (a merchant's calls in one mode of one method and path).
+	// "route" (a merchant's calls in one mode of one method and path), "account" (what
+	// merchants have sent to one account, each account by itself).
 	RateLimits map[string]RateLimitConfig `json:"rate_limits,omitempty"`
 	// RateCosts is what a call counts for in the limits of key, merchant and
 	// route, by its method and path, such as "POST /v1/payments"; default 1.
 	RateCosts map[string]int64 `json:"rate_costs,omitempty"`
+	// LoadShedding turns the least important calls away while this node has too much
+	// to do; by default none are.
+	LoadShedding *LoadSheddingConfig `json:"load_shedding,omitempty"`
+	// TokenIssuers are those whose access tokens (JWT) are taken as credentials, by
+	// the issuer's name, as the claim iss says it.
+	TokenIssuers map[string]*TokenIssuerConfig `json:"jwt,omitempty"`
+	// ClientCertificates says whose client certificates count, and for whom.
+	ClientCertificates *ClientCertificatesConfig `json:"client_certificates,omitempty"`
+	// Policies is the folder of the operator's rules, relative to the app's root. Its
+	// files are read again within two seconds of a change, and where the new rules are
+	// wrong those that held go on to hold. Without it the built-in rules hold alone.
+	Policies string `json:"policies,omitempty"`
+	// Signatures is what is asked of request signatures: "standard" (the default), or
+	// "fapi": asymmetric keys alone, 60 seconds, and the tag of FAPI 2.0.
+	Signatures string `json:"signatures,omitempty"`
 	// Shared lets several nodes count their rate limits together; by default each
 	// counts for itself.
 	Shared *SharedConfig `json:"shared,omitempty"`
@@ -77,6 +100,7 @@ type App struct {
 	log      *slog.Logger
 	auditLog *slog.Logger
 	pepper   []byte
+	peppers  [][]byte // of API keys, the one for new keys first; the pepper is among them
 	box      *seal.Box
 	accounts map[string]*connector.Account
 
@@ -87,7 +111,14 @@ type App struct {
 	outbox    *outbox.Outbox
 	exchange  *transport.Transport
 	limiter   *Limiter
-	switches  sync.Mutex // two operators at one switch take turns
+	tokens    *token.Verifier // nil = no issuer is configured
+	rules     *policies       // nil = there is no folder
+	// certificates decides over those of clients; nil = none count.
+	certificates *Certificates
+	signer       signature.SigningKey
+	vigilance    *vigilance
+	renewing     sync.Mutex // one reading of the secrets' files at a time
+	switches     sync.Mutex // two operators at one switch take turns
 
 	lifetime lifetime
 	release  []func() error // what the end of the lifetime gives back, last first
@@ -136,12 +167,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.pepper, err = decodeKey("pepper", a.PepperSecret, resolver); err != nil {
 		return err
 	}
+	if err := a.readKeyPeppers(resolver); err != nil {
+		return err
+	}
 	sealKey, err := decodeKey("seal_key", a.SealKeySecret, resolver)
 	if err != nil {
 		return err
 	}
 	if a.box, err = seal.New(nil, sealKey); err != nil {
 		return fmt.Errorf("seal_key: %w", err)
+	}
+	if a.signer, err = responseKey(sealKey); err != nil {
+		return err
 	}
 	a.accounts = make(map[string]*connector.Account, len(a.AccountConfigs))
 	for _, name := range sorted(a.AccountConfigs) {
@@ -155,6 +192,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.checkLimits(resolver); err != nil {
+		return err
+	}
+	if _, known := signatureProfiles[a.Signatures]; !known {
+		return fmt.Errorf("signatures is standard or fapi, not %.40q", a.Signatures)
+	}
+	if err := a.checkTokens(); err != nil {
+		return err
+	}
+	if err := a.ClientCertificates.check(ctx, a.Root, checkOnly); err != nil {
+		return err
+	}
+	if err := a.openPolicies(); err != nil {
 		return err
 	}
 	if a.auditLog, err = openAudit(ctx); err != nil {
@@ -218,7 +267,7 @@ func (a *App) open(ctx context.Context) error {
 		keys *access.Directory
 	)
 	if err := a.ground.patiently(ctx, a.log, func() (err error) {
-		key, keys, err = openDirectory(ctx, of, a.pepper, a.ground)
+		key, keys, err = openDirectory(ctx, of, a.peppers, a.ground)
 		return err
 	}); err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -226,6 +275,15 @@ func (a *App) open(ctx context.Context) error {
 	a.directory = keys
 	a.onCleanup(func() error { return drop(directories, key) })
 	if err := a.openLimits(ctx, of); err != nil {
+		return err
+	}
+	if err := a.openVigilance(of); err != nil {
+		return err
+	}
+	if err := a.openTokens(ctx); err != nil {
+		return err
+	}
+	if a.certificates, err = a.openCertificates(ctx, a.ClientCertificates); err != nil {
 		return err
 	}
 	clients, err := a.openTrippers()
@@ -248,7 +306,7 @@ func (a *App) open(ctx context.Context) error {
 	})
 	a.engine = engine.New(engine.Config{
 		Store: a.ground.store, Accounts: a.accounts, Exchange: traced{a.exchange}, Plan: a.router, Pepper: a.pepper,
-		IDs: a.ground.ids, Now: time.Now, Random: rand.Reader, Log: a.log,
+		IDs: a.ground.ids, Now: time.Now, Random: rand.Reader, Log: a.log, Gate: a.limiter.Gate(),
 	})
 	return nil
 }
@@ -299,6 +357,12 @@ func (a *App) Start() error {
 		var both sync.WaitGroup
 		both.Go(func() { a.engine.Run(ctx) })
 		both.Go(func() { a.outbox.Run(ctx) })
+		if a.rules != nil {
+			both.Go(func() { a.rules.watch(ctx, a.log) })
+		}
+		if a.hasFileSecrets() {
+			both.Go(func() { a.watchSecrets(ctx) })
+		}
 		both.Wait()
 	}()
 	return nil
@@ -368,6 +432,9 @@ func (a *App) WebhookTargets() webhook.Targets { return a.WebhooksConfig.targets
 
 // Accounts are the accounts by name. Nobody changes the map.
 func (a *App) Accounts() map[string]*connector.Account { return a.accounts }
+
+// Certificates decides over clients' certificates; nil = none count.
+func (a *App) Certificates() *Certificates { return a.certificates }
 
 // IDs makes identifiers.
 func (a *App) IDs() *payment.IDs { return a.ground.ids }

@@ -112,7 +112,7 @@ func (c call) audit(act, object string, err error, more ...slog.Attr) {
 
 // secretText is what operators paste where an ID belongs: API keys of ours, and
 // the keys of PSPs. Of a key that is cut off, the rest is a secret still.
-var secretText = regexp.MustCompile(`\b((?:pur|sk|rk|pk)_(?:test|live)_|whsec_)[A-Za-z0-9_+/=-]+`)
+var secretText = regexp.MustCompile(`\b((?:pur|sk|rk|pk)_(?:test|live)_|whsec_|pss_)[A-Za-z0-9_+/=-]+`)
 
 // scrub makes a text that an operator typed fit for a log that is kept for years.
 func scrub(s string) string {

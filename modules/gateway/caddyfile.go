@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,10 +17,6 @@ import (
 )
 
 func init() { httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption) }
-
-// notBuilt lists the options that are specified and not there yet. They are
-// refused: a policy or an issuer that is silently ignored is worse than none.
-var notBuilt = []string{"policies", "jwt"}
 
 // parseGlobalOption reads the global option payments.
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -42,6 +37,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		store sqlite <file>
 //		pepper <reference>
 //		seal_key <reference>
+//		key_peppers <reference...>
 //		account <name> <connector> {
 //			mode            test|live
 //			merchants       <id...>|*
@@ -62,13 +58,38 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //		rate_limit <scope> <n>/<duration>... [in_flight <n>]
 //		rate_cost  <method> <path> <n>
+//		load_shedding {
+//			in_flight <n>
+//			dry_run
+//		}
+//		policies   <folder>
+//		signatures standard|fapi
+//		jwt <issuer> {
+//			audience     <name...>
+//			jwks         <url>|<file>
+//			algorithms   <name...>
+//			merchants    <id...>|*
+//			modes        test|live...
+//			claims       merchant=<claim> mode=<claim> scopes=<claim>
+//			types        <typ...>
+//			max_lifetime <duration>
+//		}
+//		client_certificates {
+//			ca              <file...>
+//			crl             <file>|<url>...
+//			ocsp            off|soft|hard
+//			responder       <url>
+//			responder_hosts <host...>
+//			refresh         <duration>
+//			map             <certificate> <merchant> test|live [<scope...>]
+//		}
 //		shared redis <reference> {
 //			nodes       <n>
 //			fail_closed
 //		}
 //	}
 //
-// The scopes of rate_limit are ip, key, merchant and route. The credentials are the connector's fields, and the options of transport those
+// The scopes of rate_limit are ip, key, merchant, route and account. The credentials are the connector's fields, and the options of transport those
 // of its JSON, by the same names; a list is one line of several values.
 // There may be many accounts, a rate_limit for each scope and a rate_cost for
 // each route; everything else is given once. A reference is
@@ -106,12 +127,11 @@ func (a *App) parse(d *caddyfile.Dispenser) error {
 // parseOption reads one option of the block.
 func (a *App) parseOption(d *caddyfile.Dispenser, options *fields) error {
 	name := d.Val()
-	if slices.Contains(notBuilt, name) {
-		return d.Errf("%s is not built yet", name)
-	}
 	switch name {
 	case "account":
 		return a.parseAccount(d)
+	case "jwt":
+		return a.parseTokenIssuer(d)
 	case "rate_limit":
 		return a.parseRateLimit(d)
 	case "rate_cost":
@@ -128,12 +148,24 @@ func (a *App) parseOption(d *caddyfile.Dispenser, options *fields) error {
 		return parseReference(d, name, &a.PepperSecret)
 	case "seal_key":
 		return parseReference(d, name, &a.SealKeySecret)
+	case "key_peppers":
+		return a.parseKeyPeppers(d)
+	case "policies":
+		return parseWord(d, name, &a.Policies)
+	case "signatures":
+		return parseWord(d, name, &a.Signatures)
+	case "client_certificates":
+		var err error
+		a.ClientCertificates, err = parseClientCertificates(d)
+		return err
+	case "load_shedding":
+		return a.parseLoadShedding(d)
 	case "shared":
 		return a.parseShared(d)
 	case "webhooks":
 		return a.parseWebhooks(d)
 	default:
-		return d.Errf("payments has no option %q; it has account, pepper, rate_cost, rate_limit, seal_key, shared, store, webhooks", name)
+		return d.Errf("payments has no option %q; it has account, client_certificates, jwt, key_peppers, load_shedding, pepper, policies, rate_cost, rate_limit, seal_key, shared, signatures, store, webhooks", name)
 	}
 }
 
@@ -182,6 +214,16 @@ func (a *App) parsePostgres(d *caddyfile.Dispenser, dsn string) error {
 			return d.WrapErr(err)
 		}
 	}
+	return nil
+}
+
+// parseWord reads an option of one word.
+func parseWord(d *caddyfile.Dispenser, name string, to *string) error {
+	args := d.RemainingArgs()
+	if len(args) != 1 || args[0] == "" {
+		return d.Errf("%s takes one value", name)
+	}
+	*to = args[0]
 	return nil
 }
 

@@ -74,6 +74,11 @@ const head = `{
 		seal_key {env.SEAL_KEY}
 `
 
+// issuer is a jwt block that is good but for a line.
+func issuer(line string) string {
+	return "jwt https://idp.example {\naudience a\njwks jwks.json\nmerchants *\n" + strings.TrimLeft(line+"\n", "\n") + "}\n"
+}
+
 func TestAdaptRefuses(t *testing.T) {
 	const credentials = "\nsecret_key {env.A}\nwebhook_secret {env.B}\n"
 	account := func(lines string) string {
@@ -105,11 +110,21 @@ func TestAdaptRefuses(t *testing.T) {
 		{"shared twice", head + "shared redis {env.A}\nshared redis {env.B}\n}\n}", "shared is given twice; first at line 6", "Caddyfile:7"},
 		{"too many nodes", head + "shared redis {env.A} {\nnodes 1001\n}\n}\n}", "nodes is 1 … 1000", "Caddyfile:"},
 		{"unknown option of shared", head + "shared redis {env.A} {\ncolour red\n}\n}\n}", `shared has no field "colour"; it has fail_closed, nodes`, "Caddyfile:7"},
-		{"policies", head + "policies policies\n}\n}", "policies is not built yet", "Caddyfile:6"},
-		{"jwt", head + "jwt https://idp.example {\n}\n}\n}", "jwt is not built yet", "Caddyfile:6"},
+		{"policies without a folder", head + "policies\n}\n}", "policies takes one value", "Caddyfile:6"},
+		{"policies twice", head + "policies a\npolicies b\n}\n}", "policies is given twice; first at line 6", "Caddyfile:7"},
+		{"jwt without an issuer", head + "jwt {\n}\n}\n}", "an issuer has a name", "Caddyfile:6"},
+		{"jwt without anything", head + "jwt https://idp.example {\n}\n}\n}", "audience, jwks, merchants is missing", "Caddyfile:6"},
+		{"jwt twice", head + issuer("") + issuer("") + "}\n}", "jwt https://idp.example is given twice", "Caddyfile:11"},
+		{"jwt with none", head + issuer("algorithms none") + "}\n}", "algorithms", "Caddyfile:6"},
+		{"jwt with a secret", head + issuer("algorithms HS256") + "}\n}", "algorithms", "Caddyfile:6"},
+		{"jwt over plain http", head + "jwt https://idp.example {\naudience a\njwks http://idp.example/jwks\nmerchants *\n}\n}\n}", "jwks", "Caddyfile:6"},
+		{"jwt with a claim of another name", head + issuer("claims tenant=x") + "}\n}", "claims", "Caddyfile:6"},
+		{"jwt of no mode", head + issuer("modes prod") + "}\n}", "modes", "Caddyfile:6"},
+		{"jwt for ever", head + issuer("max_lifetime 48h") + "}\n}", "max_lifetime", "Caddyfile:6"},
+		{"key peppers without any", head + "key_peppers\n}\n}", "key_peppers takes references", "Caddyfile:6"},
+		{"a bare key pepper", head + "key_peppers canary\n}\n}", "by reference", "Caddyfile:6"},
 		{"rate limit of nobody", head + "rate_limit\n}\n}", "a scope and rates", "Caddyfile:6"},
 		{"rate limit without a rate", head + "rate_limit key\n}\n}", "a scope and rates", "Caddyfile:6"},
-		{"rate limit of an account", head + "rate_limit account 5/1s\n}\n}", "by account is not built yet", "Caddyfile:6"},
 		{"rate limit of an unknown scope", head + "rate_limit moon 5/1s\n}\n}", `no scope "moon"; there are ip, key, merchant, route`, "Caddyfile:6"},
 		{"rate limit twice", head + "rate_limit key 5/1s\nrate_limit key 6/1m\n}\n}", "rate_limit key is given twice", "Caddyfile:7"},
 		{"rate without a period", head + "rate_limit key 5\n}\n}", "of the form 100/1s", "Caddyfile:6"},
@@ -118,6 +133,12 @@ func TestAdaptRefuses(t *testing.T) {
 		{"five windows", head + "rate_limit key 5/1s 6/2s 7/3s 8/4s 9/5s\n}\n}", "at most 4 windows", "Caddyfile:6"},
 		{"nothing in flight", head + "rate_limit key in_flight 0\n}\n}", "in_flight is 1", "Caddyfile:6"},
 		{"in flight without a number", head + "rate_limit key 5/1s in_flight\n}\n}", "one number", "Caddyfile:6"},
+		{"load shedding with an argument", head + "load_shedding 500\n}\n}", `no argument "500"`, "Caddyfile:6"},
+		{"load shedding of nothing", head + "load_shedding {\n}\n}\n}", "in_flight is missing", "Caddyfile:6"},
+		{"load shedding of no calls", head + "load_shedding {\nin_flight 0\n}\n}\n}", "in_flight is 1 … 1000000", "Caddyfile:7"},
+		{"load shedding in words", head + "load_shedding {\nin_flight many\n}\n}\n}", `"many" is not a whole number`, "Caddyfile:7"},
+		{"load shedding twice", head + "load_shedding {\nin_flight 9\n}\nload_shedding {\nin_flight 9\n}\n}\n}", "load_shedding is given twice; first at line 6", "Caddyfile:9"},
+		{"unknown option of load shedding", head + "load_shedding {\ncolour red\n}\n}\n}", `no field "colour"; it has dry_run, in_flight`, "Caddyfile:7"},
 		{"cost of nothing", head + "rate_cost POST /v1/payments\n}\n}", "a method, a path and a number", "Caddyfile:6"},
 		{"no cost", head + "rate_cost POST /v1/payments 0\n}\n}", "a cost is 1", "Caddyfile:6"},
 		{"cost twice", head + "rate_cost POST /v1/payments 2\nrate_cost POST /v1/payments 3\n}\n}", "given twice", "Caddyfile:7"},
@@ -184,6 +205,7 @@ func FuzzCaddyfile(f *testing.F) {
 	f.Add(head + "account a stripe {\nmode test\nsecret_key {env.A}\nwebhook_secret {env.B}\ntransport {\nversions 1.1 2\n}\n}\n}\n}")
 	f.Add(head + "webhooks {\nallow 10.0.0.0/8 fd00::/8\nallow_http\n}\n}\n}")
 	f.Add(head + "rate_limit key 5/1s 90/1m in_flight 3\nrate_cost POST /v1/payments 5\nshared redis {env.A} {\nnodes 3\nfail_closed\n}\n}\n}")
+	f.Add(head + "rate_limit account 50/1s in_flight 20\nload_shedding {\nin_flight 500\ndry_run\n}\n}\n}")
 	f.Add("payments {\nstore sqlite\n}")
 	f.Fuzz(func(t *testing.T, text string) {
 		d := caddyfile.NewTestDispenser(text)

@@ -116,7 +116,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-func TestChangedSecrets(t *testing.T) {
+func TestFreshSecrets(t *testing.T) {
 	m := &module{}
 	if err := m.Secret.UnmarshalText([]byte("{env.A}")); err != nil {
 		t.Fatal(err)
@@ -131,9 +131,13 @@ func TestChangedSecrets(t *testing.T) {
 		want  []string
 	}{{"old", nil}, {"new", []string{"secret"}}} {
 		value = tt.value
-		got, err := changedSecrets(m, find)
+		all, err := freshSecrets(m, find, func(string) bool { return true })
+		var got []string
+		for _, f := range all {
+			got = append(got, f.name)
+		}
 		if diff := cmp.Diff(tt.want, got); err != nil || diff != "" {
-			t.Errorf("changedSecrets after %q: %v (-want +got):\n%s", tt.value, err, diff)
+			t.Errorf("freshSecrets after %q: %v (-want +got):\n%s", tt.value, err, diff)
 		}
 	}
 	if got := m.Secret.Reveal(); got != "old" {

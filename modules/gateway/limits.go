@@ -18,6 +18,8 @@ import (
 
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/engine"
+	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/ratelimit"
 	"github.com/purser-pay/purser/modules/ratelimit/redislimit"
 )
@@ -98,6 +100,9 @@ func (a *App) checkLimits(resolver func(string) (string, error)) error {
 			return fmt.Errorf("rate_cost %s: %w", name, err)
 		}
 	}
+	if err := a.LoadShedding.check(); err != nil {
+		return err
+	}
 	if err := a.Shared.check(); err != nil || a.Shared == nil {
 		return err
 	}
@@ -108,9 +113,6 @@ func (a *App) checkLimits(resolver func(string) (string, error)) error {
 }
 
 func unknownScope(name string) error {
-	if name == "account" {
-		return errors.New("a limit by account is not built yet")
-	}
 	names := make([]string, len(ratelimit.Scopes))
 	for i, s := range ratelimit.Scopes {
 		names[i] = string(s)
@@ -158,11 +160,11 @@ func (a *App) openLimits(ctx context.Context, of any) error {
 		return fmt.Errorf("shared: %w", err)
 	}
 	a.onCleanup(func() error { return drop(countsPool, key) })
-	policy := ratelimit.Policy{Limits: map[ratelimit.Scope]ratelimit.Limit{}, Costs: a.RateCosts}
+	policy := ratelimit.Policy{Limits: map[ratelimit.Scope]ratelimit.Limit{}, Costs: a.RateCosts, Now: time.Now}
 	for name, l := range a.RateLimits {
 		policy.Limits[ratelimit.Scope(name)] = ratelimit.Limit{Rates: ratelimit.RatesOf(l.Rates), InFlight: l.InFlight}
 	}
-	a.limiter = &Limiter{ratelimit.New(shared.store, shared.flights, policy), counters}
+	a.limiter = &Limiter{ratelimit.New(shared.store, shared.flights, policy), a.LoadShedding.shedder(counters), counters}
 	return nil
 }
 
@@ -211,6 +213,7 @@ func (a *App) newCounts(ctx context.Context) (*counts, error) {
 // Limiter bounds how much callers may ask, and counts whom it refused.
 type Limiter struct {
 	limiter *ratelimit.Limiter
+	shedder *ratelimit.Shedder
 	meter   *meter
 }
 
@@ -226,6 +229,53 @@ func (l *Limiter) Admit(ctx context.Context, c ratelimit.Caller) (ratelimit.Verd
 	v, err := l.limiter.Admit(ctx, c)
 	l.meter.verdict(v)
 	return v, err
+}
+
+// Refine decides by the rates that policies add to a call.
+func (l *Limiter) Refine(ctx context.Context, c ratelimit.Caller, extra []ratelimit.Extra) (ratelimit.Verdict, error) {
+	v, err := l.limiter.Refine(ctx, c, extra)
+	l.meter.verdict(v)
+	return v, err
+}
+
+// Account decides over one call that is about to be sent to an account at a PSP.
+func (l *Limiter) Account(ctx context.Context, account string) (ratelimit.Verdict, error) {
+	v, err := l.limiter.Account(ctx, account)
+	l.meter.verdict(v)
+	return v, err
+}
+
+// Gate bounds what callers may have sent to accounts.
+func (l *Limiter) Gate() engine.Gate { return gate{l} }
+
+// gate is the limits of the scope account, as the engine asks for them.
+type gate struct{ limiter *Limiter }
+
+// Limits tells whether accounts are limited at all: one limit holds for each.
+func (g gate) Limits(string) bool { return g.limiter.limiter.Limits(ratelimit.Account) }
+
+// Admit asks for leave to send one operation.
+func (g gate) Admit(ctx context.Context, account, _ string, _ payment.Mode) (func(sent bool), error) {
+	v, err := g.limiter.Account(ctx, account)
+	if err != nil {
+		return nil, &payment.Error{
+			Code: payment.CodeStoreUnavailable, Err: err,
+			Detail: "The counters of the rate limits cannot be reached. Repeat the call with the same Idempotency-Key.",
+		}
+	}
+	if s, refused := v.Refusal(); refused {
+		return nil, &payment.Error{
+			Code: payment.CodeRateLimited, RetryAfter: s.Retry,
+			Detail: "The account at the payment provider may be sent no more calls for now. Nothing was done; wait as long as Retry-After says.",
+		}
+	}
+	return func(sent bool) {
+		if sent {
+			v.Done()
+			return
+		}
+		v.Cancel(context.WithoutCancel(ctx))
+	}, nil
 }
 
 // verdict counts a refusal.

@@ -32,7 +32,11 @@ type meter struct {
 	batch          prometheus.Histogram
 	limited        *prometheus.CounterVec
 	shared         prometheus.Gauge
+	refused        *prometheus.CounterVec
+	passed         *prometheus.CounterVec
+	policyFaults   prometheus.Gauge
 	deliveryMeter
+	shedMeter
 }
 
 func newMeter() *meter {
@@ -70,19 +74,33 @@ func newMeter() *meter {
 		}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "purser_rate_limited_total",
-			Help: "Calls that a rate limit refused, by scope (ip, key, merchant, route).",
+			Help: "Calls that a rate limit refused, by scope (ip, key, merchant, route, account).",
 		}, []string{"scope"}),
 		shared: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "purser_rate_limit_shared",
 			Help: "1 where rate limits are counted together with other nodes, 0 where this node counts alone.",
 		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "purser_refusals_total",
+			Help: "Calls that were not let in or not let do what they wanted, by the error's code.",
+		}, []string{"code"}),
+		passed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "purser_proxy_calls_total",
+			Help: "Calls that were passed through to a PSP's own API, by account, method and class of status.",
+		}, []string{"account", "method", "status_class"}),
+		policyFaults: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "purser_policies_wrong",
+			Help: "1 while the policies' files are wrong, so that the rules which held before go on to hold; else 0.",
+		}),
 		deliveryMeter: newDeliveryMeter(),
+		shedMeter:     newShedMeter(),
 	}
 }
 
 // register makes the collectors visible in the registry of a configuration.
 func (m *meter) register(r prometheus.Registerer, more ...prometheus.Collector) error {
-	all := append(m.collectors(), m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch, m.limited, m.shared)
+	all := append(m.collectors(), m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch, m.limited, m.shared, m.refused, m.passed, m.policyFaults)
+	all = append(all, m.shedding()...)
 	for _, c := range append(all, more...) {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

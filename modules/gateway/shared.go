@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -110,12 +111,12 @@ func drop(pool *caddy.UsagePool, key any) error {
 }
 
 // directories keeps the snapshots of keys over reloads. A directory belongs to
-// a store and a pepper.
+// a store and its peppers.
 var directories = caddy.NewUsagePool()
 
 type directoryKey struct {
-	ground groundKey
-	pepper [sha256.Size]byte
+	ground  groundKey
+	peppers [sha256.Size]byte
 }
 
 // directory is a pool's entry.
@@ -131,10 +132,13 @@ func (d *directory) Destruct() error {
 }
 
 // openDirectory loads the directory of a store from the pool, or reads it.
-func openDirectory(ctx context.Context, of groundKey, pepper []byte, g *ground) (directoryKey, *access.Directory, error) {
-	key := directoryKey{of, sha256.Sum256(pepper)}
+func openDirectory(ctx context.Context, of groundKey, peppers [][]byte, g *ground) (directoryKey, *access.Directory, error) {
+	key := directoryKey{of, sha256.Sum256(bytes.Join(peppers, nil))} // each has one length
 	shared, err := pooled(directories, key, func() (*directory, error) {
-		d := access.NewDirectory(pepper, allKeys(g.store), time.Now)
+		d := access.NewDirectory(peppers[0], allKeys(g.store), time.Now)
+		if err := d.Former(peppers[1:], g.rehash(d.Refresh)); err != nil {
+			return nil, fmt.Errorf("key_peppers: %w", err)
+		}
 		if g.relay != nil {
 			d.Distrust(g.relay.live, oneKey(g.store))
 		}

@@ -1,0 +1,69 @@
+package edge
+
+import (
+	"crypto/rand"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/engine"
+	"github.com/purser-pay/purser/modules/gateway"
+	"github.com/purser-pay/purser/modules/guard"
+	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/proxy"
+)
+
+// passing lets the API pass calls through to PSPs.
+type passing struct {
+	*proxy.Proxy
+	gate engine.Gate // of the limits by account
+}
+
+func openPassing(ctx caddy.Context, app *gateway.App) (*passing, error) {
+	p, err := proxy.New(ctx, proxy.Config{
+		Accounts: app.Accounts(), Passage: app.Passage, Disabled: app.Disabled, Now: time.Now, Random: rand.Reader,
+		Done: func(c proxy.Call, d proxy.Done) {
+			app.Passed(gateway.Passed{
+				Merchant: c.Merchant, Mode: c.Mode, Account: c.Account, Path: c.Path, Method: d.Method,
+				Request: c.RequestID, Status: d.Status, Bytes: d.Bytes, Took: d.Took, Err: d.Err,
+			})
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &passing{p, app.Limiter().Gate()}, nil
+}
+
+// Find tells which account a call is for, and the path at the PSP.
+func (p *passing) Find(who access.Principal, r *http.Request) (account, path string, err error) {
+	t, ok, err := proxy.Parse(r)
+	if err != nil {
+		return "", "", err
+	}
+	if !ok {
+		return "", "", payment.Errorf(payment.CodeNotFound, "")
+	}
+	_, err = p.Account(t.Account, who.Merchant, who.Mode)
+	return t.Account, t.Path, err
+}
+
+// Serve passes the call on, and answers it.
+func (p *passing) Serve(w http.ResponseWriter, c *guard.Call) error {
+	t, _, err := proxy.Parse(c.HTTP)
+	if err != nil {
+		return err
+	}
+	if p.gate.Limits(t.Account) {
+		done, err := p.gate.Admit(c.HTTP.Context(), t.Account, c.Principal.Merchant, c.Principal.Mode)
+		if err != nil {
+			return err
+		}
+		defer done(true)
+	}
+	return p.Proxy.Serve(w, c.HTTP, proxy.Call{
+		Merchant: c.Principal.Merchant, Mode: c.Principal.Mode, RequestID: c.ID, Target: t,
+	})
+}
