@@ -385,6 +385,17 @@ func (d *Deployment) NewKey(ctx context.Context) (id, text string, err error) {
 	return key.ID, key.Key, err
 }
 
+// NewSigningKey makes an API key that signs its requests by HMAC, through the
+// command line.
+func (d *Deployment) NewSigningKey(ctx context.Context) (id, text, secret string, err error) {
+	var made struct {
+		ID, Key string
+		Signing struct{ Secret string }
+	}
+	err = d.command(ctx, &made, "keys", "create", "--merchant", d.merchant, "--mode", "test", "--signing", "hmac-sha256")
+	return made.ID, made.Key, made.Signing.Secret, err
+}
+
 // RevokeKey revokes a key, at the first node.
 func (d *Deployment) RevokeKey(ctx context.Context, id string) error {
 	var key struct{ ID string }
