@@ -369,13 +369,15 @@ func TestModules(t *testing.T) {
 	have := "\n" + out
 	for _, want := range []string{
 		"payments", "admin.api.payments", "http.handlers.payments_gateway", "http.handlers.payments_api", "http.handlers.payments_webhooks",
+		"http.handlers.payments_auth", "http.handlers.payments_rate_limit", "http.handlers.payments_signature", "http.handlers.payments_proxy",
+		"http.handlers.payments_problem", "tls.client_auth.verifier.payments",
 		"payments.connectors.stripe", "payments.connectors.alipay", "http.handlers.reverse_proxy", "http.handlers.tracing", "payments.audit", "tls.issuance.acme", "tls.issuance.internal",
 	} {
 		if !strings.Contains(have, "\n"+want+"\n") {
 			t.Errorf("%s is not linked", want)
 		}
 	}
-	for _, refused := range []string{"http.handlers.file_server", "http.handlers.templates", "http.handlers.acme_server", "http.handlers.payments_auth"} {
+	for _, refused := range []string{"http.handlers.file_server", "http.handlers.templates", "http.handlers.acme_server"} {
 		if strings.Contains(have, "\n"+refused+"\n") {
 			t.Errorf("%s is linked", refused)
 		}
@@ -398,6 +400,11 @@ func TestCaddyfiles(t *testing.T) {
 	}
 	for _, name := range []string{"pepper", "seal_key", "stripe_secret_key", "stripe_webhook_secret"} {
 		write(name, "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZWY=\n")
+	}
+	// The policies are the repository's own, where a copy is expected beside.
+	policies, err := filepath.Abs("../policies")
+	if err != nil {
+		t.Fatal(err)
 	}
 	write("database_url", "postgres://purser@127.0.0.1:1/purser\n")
 	write("redis_url", "redis://127.0.0.1:1/0\n")
@@ -426,7 +433,7 @@ func TestCaddyfiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			name := strings.ReplaceAll(strings.TrimPrefix(path, "../"), "/", "_")
-			write(name, strings.NewReplacer("/run/secrets/", dir+"/", "/var/lib/purser", dir, "/run/purser", dir).Replace(string(b)))
+			write(name, strings.NewReplacer("/run/secrets/", dir+"/", "/var/lib/purser", dir, "/run/purser", dir, "policies ../policies", "policies "+policies).Replace(string(b)))
 			file := filepath.Join(dir, name)
 			for _, args := range [][]string{{"validate", "--adapter", "caddyfile", "--config", file}, {"fmt", file}} {
 				cmd := purser(t, args...)

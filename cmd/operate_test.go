@@ -25,7 +25,7 @@ func (d *dev) ask(t *testing.T, code int, args ...string) string {
 }
 
 // testWithAnotherKey holds that a test of an account ends with 1 where a check
-// failed: the key's file is another than the one that the gateway works with.
+// failed, because the key's file is empty, and puts in use a key that is another.
 func (d *dev) testWithAnotherKey(t *testing.T, dir string) {
 	t.Helper()
 	file := filepath.Join(dir, fileStripeKey)
@@ -37,7 +37,7 @@ func (d *dev) testWithAnotherKey(t *testing.T, dir string) {
 		key  []byte
 		code int
 		want string
-	}{{[]byte("sk_test_another"), 1, "FAILED"}, {old, 0, "the same as at the last reload"}} {
+	}{{nil, 1, "FAILED"}, {[]byte("sk_test_another"), 0, "in use"}, {old, 0, "in use"}} {
 		if err := os.WriteFile(file, tt.key, 0o600); err != nil {
 			t.Fatal(err)
 		}

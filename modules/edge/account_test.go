@@ -128,11 +128,16 @@ func TestAccountTest(t *testing.T) {
 	if n := len(w.sim.Books().All()); n != 0 {
 		t.Errorf("the PSPs know %d payments after the tests", n)
 	}
-	w.secret(t, "stripe_key", "sk_test_another")
-	var r accountReport
-	w.operate(t, http.StatusOK, "POST", "/payments/accounts/stripe/test", nil, &r)
-	if ok, detail := r.check("secrets"); r.OK || ok || !strings.Contains(detail, "changed") {
-		t.Errorf("the secret is another, and the test says %+v", r)
+	for _, tt := range []struct {
+		key, detail string
+		ok          bool
+	}{{"", "empty", false}, {"sk_test_another", "in use", true}} {
+		w.secret(t, "stripe_key", tt.key)
+		var r accountReport
+		w.operate(t, http.StatusOK, "POST", "/payments/accounts/stripe/test", nil, &r)
+		if ok, detail := r.check("secrets"); ok != tt.ok || r.OK != tt.ok || !strings.Contains(detail, tt.detail) {
+			t.Errorf("the secret is %q, and the test says %+v", tt.key, r)
+		}
 	}
 	w.operate(t, http.StatusNotFound, "POST", "/payments/accounts/nobody/test", nil, nil)
 	stop(t)

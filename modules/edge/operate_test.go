@@ -159,7 +159,7 @@ func TestAudit(t *testing.T) {
 		{Act: "freeze", Object: "payments", Result: done, Reason: "leaked: sk_test_[redacted]"},
 		{Act: "unfreeze", Object: "payments", Result: done},
 		{Act: "store.backup", Result: refused},
-		{Act: "reload", Object: "secrets", Result: done},
+		{Act: "reload", Object: "files", Result: done},
 		{Act: "accounts.test", Object: "stripe", Result: done},
 	}
 	for i := range want {

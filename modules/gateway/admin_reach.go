@@ -117,17 +117,19 @@ func (t *accountTest) checkWebhooks(account *connector.Account) {
 	t.NotTested = append(t.NotTested, "that the PSP's webhooks arrive: see its dashboard")
 }
 
-// checkSecrets reads the account's secrets again.
+// checkSecrets reads the account's secrets again, and puts in use what changed.
 func (c call) checkSecrets(name string) checked {
-	changed, err := freshSecrets(c.accounts[name].Connector, lookup(c.Root), func(ref string) bool { return strings.HasPrefix(ref, "{") && ref != "{literal}" })
-	k := checked{Check: "secrets", OK: true, Detail: "readable, and the same as those in use"}
-	if err != nil {
-		k.OK, k.Detail = false, err.Error()
+	c.renewing.Lock()
+	changed, err := renew(c.accounts[name].Connector, lookup(c.Root))
+	c.renewing.Unlock()
+	switch {
+	case err != nil:
+		return checked{Check: "secrets", Detail: err.Error() + "; those that were read before stay in use"}
+	case len(changed) > 0:
+		return checked{Check: "secrets", OK: true, Detail: "changed, and in use from now on: " + strings.Join(changed, ", ")}
+	default:
+		return checked{Check: "secrets", OK: true, Detail: "readable, and in use"}
 	}
-	if len(changed) > 0 {
-		k.OK, k.Detail = false, "not the same as those in use: "+changed[0].name
-	}
-	return k
 }
 
 // soonExpired is how near the end of a host's certificate is worth a word.

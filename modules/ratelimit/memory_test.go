@@ -194,6 +194,34 @@ func TestEdgeOfWindow(t *testing.T) {
 	}
 }
 
+// TestNeverMoreAtOnce lets a crowd come at every part of a second after a call that
+// a fixed window would begin with, and after a pause: never more than the limit
+// passes in an instant.
+func TestNeverMoreAtOnce(t *testing.T) {
+	for offset := time.Duration(0); offset < 3*time.Second; offset += 7 * time.Millisecond {
+		l, _, c := refining(policy(ratelimit.Key, rates(rate(100, time.Second))))
+		for _, wait := range []time.Duration{0, offset, time.Millisecond} {
+			c.move(wait)
+			crowd, passed := 300, 0
+			if wait == 0 {
+				crowd = 1
+			}
+			for range crowd {
+				v, err := l.Admit(t.Context(), shop)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if v.Passed() {
+					passed++
+				}
+			}
+			if most := 100; passed > most {
+				t.Fatalf("%d calls passed at once, %v after the first, want %d at most", passed, offset, most)
+			}
+		}
+	}
+}
+
 func TestAllOrNothing(t *testing.T) {
 	c := newClock()
 	m := ratelimit.NewMemory(c.now, 0)
