@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,7 @@ type target struct {
 	url, key     string
 	body         func(n int64) string
 	good         string // a part of every good answer
+	kind         string // Content-Type; "" = JSON
 	gateway, psp int    // process IDs; 0 = there is none
 }
 
@@ -151,7 +153,7 @@ func (t *target) once(ctx context.Context, client *http.Client, n int64) error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", cmp.Or(t.kind, "application/json"))
 	req.Header.Set("Idempotency-Key", fmt.Sprintf("%s-%d", t.name, n))
 	req.Header.Set("Authorization", "Bearer "+t.key)
 	resp, err := client.Do(req)

@@ -26,6 +26,7 @@ type options struct {
 	clients int
 	json    bool
 	profile string
+	proxy   bool
 }
 
 func main() {
@@ -33,7 +34,8 @@ func main() {
 	flag.DurationVar(&o.each, "d", 10*time.Second, "how long each part lasts")
 	flag.IntVar(&o.clients, "c", 64, "requests at a time")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
-	flag.StringVar(&o.profile, "profile", "", "write a CPU profile of the gateway under card_token to this file")
+	flag.StringVar(&o.profile, "profile", "", "write a CPU profile of the gateway under card_token, or with -proxy under /v1/proxy, to this file")
+	flag.BoolVar(&o.proxy, "proxy", false, "measure the pass-through alone")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
@@ -53,6 +55,7 @@ type report struct {
 	// store that is there already: the median of several starts.
 	ReadyMS float64 `json:"ready_ms"`
 	Parts   []part  `json:"parts"`
+	Proxy   passage `json:"proxy"`
 }
 
 // starts is how often the gateway is started to time that.
@@ -84,6 +87,24 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, d.Close()) }()
 
 	r := report{Go: runtime.Version(), Cores: runtime.NumCPU(), Clients: o.clients, BinaryBytes: info.Size()}
+	if !o.proxy {
+		if err := r.payments(ctx, d, o); err != nil {
+			return err
+		}
+	}
+	if r.Proxy, err = measureProxy(ctx, d, o); err != nil {
+		return err
+	}
+	if o.json {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	return r.print(out)
+}
+
+// payments measures a bare hop, the start, and payments.
+func (r *report) payments(ctx context.Context, d *deployment.Deployment, o options) error {
 	hop, err := measureHop(ctx, d, o)
 	if err != nil {
 		return err
@@ -93,16 +114,11 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	payments, err := measurePayments(ctx, d, o)
+	r.Parts = append(r.Parts, payments...)
 	if err != nil {
 		return err
 	}
-	r.Parts = append(r.Parts, payments...)
-	if o.json {
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
-	}
-	return r.print(out)
+	return d.Nodes[0].Kill()
 }
 
 // timeStarts leaves the gateway running.
@@ -131,7 +147,7 @@ func (r *report) print(out io.Writer) error {
 	fmt.Fprintf(&text, "%s, %d cores, %d requests at a time; binary %.1f MB; ready %.0f ms after its start\n\n",
 		r.Go, r.Cores, r.Clients, float64(r.BinaryBytes)/1e6, r.ReadyMS)
 	fmt.Fprintf(&text, "%-22s %9s %9s %9s %11s %8s   %s\n", "", "per s", "p50 ms", "p99 ms", "CPU ms each", "RSS MB", "cores used: gateway, PSP, load")
-	for _, p := range r.Parts {
+	for _, p := range append(slices.Clone(r.Parts), r.Proxy.Bare, r.Proxy.Gateway) {
 		fmt.Fprintf(&text, "%-22s %9.0f %9.1f %9.1f %11.3f %8.0f   %.2f  %.2f  %.2f", p.Name, p.PerSecond, p.P50MS, p.P99MS, p.CPUMS,
 			p.RSSMB, p.Cores.Gateway, p.Cores.PSP, p.Cores.Load)
 		if p.Failures > 0 {
@@ -139,6 +155,7 @@ func (r *report) print(out io.Writer) error {
 		}
 		text.WriteString("\n")
 	}
+	text.WriteString(r.Proxy.line())
 	_, err := io.WriteString(out, text.String())
 	return err
 }

@@ -119,6 +119,8 @@ type request struct {
 	ruling guard.Ruling
 	// unread is why the policies could not read the body.
 	unread error
+	// retry is what Retry-After asks for; 0 = it is not there.
+	retry time.Duration
 }
 
 // now is when the request began, as records keep it.
@@ -303,7 +305,7 @@ func (a *API) write(rq *request, res response) {
 
 // tellLimits sets the fields that tell of the caller's limits.
 func (rq *request) tellLimits() {
-	if policy, limit := ratelimit.Fields(rq.call.Limits); policy != "" {
+	if policy, limit := ratelimit.FieldsAfter(rq.call.Limits, rq.retry); policy != "" {
 		rq.w.Header().Set("RateLimit-Policy", policy)
 		rq.w.Header().Set("RateLimit", limit)
 	}

@@ -50,7 +50,7 @@ func describe(version string) *document {
 		Parameters: members[*parameter]{
 			{"IdempotencyKey", idempotencyParameter(true)}, {"OptionalIdempotencyKey", idempotencyParameter(false)},
 		},
-		SecuritySchemes: members[securityScheme]{
+		SecuritySchemes: members[securityScheme]{ //nolint:gosec // it describes credentials, and holds none
 			{"bearer", securityScheme{Type: "http", Scheme: "bearer", BearerFormat: "API key, or JWT", Description: "`Authorization: Bearer pur_test_…`, or the access token of an issuer that the operator trusts. Neither ever goes into a URL."}},
 			{"basic", securityScheme{Type: "http", Scheme: "basic", Description: "The API key is the user name, and the password is empty."}},
 			{"dpop", securityScheme{Type: "http", Scheme: "dpop", Description: "`Authorization: DPoP eyJ…` with a proof in `DPoP` (RFC 9449), for a token that is bound to a key."}},

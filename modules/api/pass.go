@@ -33,6 +33,9 @@ func (a *API) pass(rq *request) (response, error) {
 		return response{}, payment.Errorf(payment.CodeNotFound, notFoundDetail)
 	}
 	account, path, err := a.cfg.Proxy.Find(rq.principal, rq.http)
+	if isCode(err, payment.CodeMethodNotAllowed) {
+		rq.w.Header().Set("Allow", passedMethods)
+	}
 	if err != nil {
 		return response{}, err
 	}
@@ -49,6 +52,9 @@ func (a *API) pass(rq *request) (response, error) {
 	}
 	return response{sent: true}, nil
 }
+
+// passedMethods are those that pass.
+const passedMethods = "DELETE, GET, HEAD, PATCH, POST, PUT"
 
 // maxPassed bounds the body of a call that is passed through, in bytes.
 const maxPassed = 1 << 20
@@ -75,7 +81,7 @@ func describePassed(paths *members[pathItem]) {
 	refusals := problems([]payment.Code{
 		payment.CodeInvalidRequest, payment.CodeUnauthenticated, payment.CodeInsufficientScope, payment.CodePolicyDenied, payment.CodeNotFound,
 		payment.CodeBodyTooLarge, payment.CodeNotSupported, payment.CodePANNotAllowed, payment.CodeRateLimited, payment.CodeInternal,
-		payment.CodeStoreUnavailable, payment.CodeOverloaded,
+		payment.CodePSPUnavailable, payment.CodePSPNoAnswer, payment.CodeStoreUnavailable, payment.CodeOverloaded,
 	})
 	call := func(id string) *operation {
 		return &operation{

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 
 	json "github.com/go-json-experiment/json"
@@ -118,7 +119,7 @@ func (a *API) factsOfPayment(rq *request, id string, f *guard.Facts) error {
 	if ep.prefix == payment.PrefixPayment {
 		id = rq.id
 	}
-	if !payment.IsID(payment.PrefixPayment, id) || rq.http.Method != "POST" {
+	if !payment.IsID(payment.PrefixPayment, id) || rq.http.Method != http.MethodPost {
 		return nil
 	}
 	p, err := a.cfg.Engine.Payment(rq.http.Context(), rq.scope(), id, false)

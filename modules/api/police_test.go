@@ -60,34 +60,50 @@ func TestPolicies(t *testing.T) {
 		{name: "another network", rules: `{name: office, require: {networks: [198.51.100.0/24]}}`, call: create, body: brief, rule: "office"},
 		{name: "a condition on the route", rules: `{name: w, when: 'route == "POST /v1/payments"', require: {mtls: true}}`, call: "GET /v1/account"},
 		{name: "and where it holds", rules: `{name: w, when: 'route == "POST /v1/payments"', require: {mtls: true}}`, call: create, body: brief, rule: "w"},
-		{name: "a condition on metadata", rules: `{name: m, when: '"shop" in metadata && metadata["shop"] == "x"', require: {mtls: true}}`, call: create,
-			body: `{"amount":1,"currency":"EUR","confirm":false,"metadata":{"shop":"x"}}`, rule: "m"},
+		{
+			name: "a condition on metadata", rules: `{name: m, when: '"shop" in metadata && metadata["shop"] == "x"', require: {mtls: true}}`, call: create,
+			body: `{"amount":1,"currency":"EUR","confirm":false,"metadata":{"shop":"x"}}`, rule: "m",
+		},
 		{name: "the channel's default", rules: `{name: c, when: 'channel == "ecommerce"', require: {mtls: true}}`, call: create, body: brief, rule: "c"},
 
-		{name: "a card in mode live, allowed", rules: `{name: pan, allow: {card_numbers: true}}`, call: create, body: other,
-			headers: []string{"Authorization", "live"}},
-		{name: "a card in mode live, not allowed", rules: `{name: pan, when: 'mode == "test"', allow: {card_numbers: true}}`, call: create, body: other,
-			headers: []string{"Authorization", "live"}, code: payment.CodePANNotAllowed},
+		{
+			name: "a card in mode live, allowed", rules: `{name: pan, allow: {card_numbers: true}}`, call: create, body: other,
+			headers: []string{"Authorization", "live"},
+		},
+		{
+			name: "a card in mode live, not allowed", rules: `{name: pan, when: 'mode == "test"', allow: {card_numbers: true}}`, call: create, body: other,
+			headers: []string{"Authorization", "live"}, code: payment.CodePANNotAllowed,
+		},
 		{name: "a card in mode test, not allowed", rules: `{name: no, allow: {card_numbers: false}}`, call: create, body: aCard, rule: "no"},
 		{name: "and nested", rules: `{name: no, allow: {card_numbers: false}}`, call: create, body: nested, rule: "no"},
 		{name: "a test card", rules: `{name: x}`, call: create, body: aCard},
 		{name: "a real card in mode test", rules: `{name: x}`, call: create, body: other, code: payment.CodeLiveCardInTestMode},
 
 		// What a call does not say it takes from its payment: 5 EUR, 4 of it captured.
-		{name: "a refund of the rest", rules: `{name: r, when: 'route == "POST /v1/refunds"', limit: {amount_max: {EUR: 399}}}`,
-			call: "POST /v1/refunds", body: `{"payment":"` + aPayment + `"}`, rule: "r"},
-		{name: "a refund of a part", rules: `{name: r, when: 'route == "POST /v1/refunds"', limit: {amount_max: {EUR: 399}}}`,
-			call: "POST /v1/refunds", body: `{"payment":"` + aPayment + `","amount":399}`},
+		{
+			name: "a refund of the rest", rules: `{name: r, when: 'route == "POST /v1/refunds"', limit: {amount_max: {EUR: 399}}}`,
+			call: "POST /v1/refunds", body: `{"payment":"` + aPayment + `"}`, rule: "r",
+		},
+		{
+			name: "a refund of a part", rules: `{name: r, when: 'route == "POST /v1/refunds"', limit: {amount_max: {EUR: 399}}}`,
+			call: "POST /v1/refunds", body: `{"payment":"` + aPayment + `","amount":399}`,
+		},
 		{name: "a confirmation", rules: `{name: c, limit: {amount_max: {EUR: 499}}}`, call: "POST /v1/payments/" + aPayment + "/confirm", rule: "c"},
 		{name: "a cancellation has no amount", rules: `{name: c, limit: {amount_max: {EUR: 1}}}`, call: "POST /v1/payments/" + aPayment + "/cancel", body: "{}"},
 
 		// Whatever the policies could not read is refused, whatever they say.
-		{name: "an amount that is text", rules: `{name: max, limit: {amount_max: {EUR: 1}}}`, call: create,
-			body: `{"amount":"1999","currency":"EUR","confirm":false}`, code: payment.CodeInvalidRequest},
-		{name: "an amount given twice", rules: `{name: max, limit: {amount_max: {EUR: 1}}}`, call: create,
-			body: `{"amount":1,"currency":"EUR","amount":1999,"confirm":false}`, code: payment.CodeInvalidJSON},
-		{name: "an amount in capitals", rules: `{name: max, limit: {amount_max: {EUR: 1}}}`, call: create,
-			body: `{"amount":1,"AMOUNT":1999,"currency":"EUR","confirm":false}`, code: payment.CodeInvalidRequest},
+		{
+			name: "an amount that is text", rules: `{name: max, limit: {amount_max: {EUR: 1}}}`, call: create,
+			body: `{"amount":"1999","currency":"EUR","confirm":false}`, code: payment.CodeInvalidRequest,
+		},
+		{
+			name: "an amount given twice", rules: `{name: max, limit: {amount_max: {EUR: 1}}}`, call: create,
+			body: `{"amount":1,"currency":"EUR","amount":1999,"confirm":false}`, code: payment.CodeInvalidJSON,
+		},
+		{
+			name: "an amount in capitals", rules: `{name: max, limit: {amount_max: {EUR: 1}}}`, call: create,
+			body: `{"amount":1,"AMOUNT":1999,"currency":"EUR","confirm":false}`, code: payment.CodeInvalidRequest,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -100,7 +100,8 @@ func (a *API) render(rq *request, pe *payment.Error) response {
 	}
 	h := rq.w.Header()
 	if wait := retryDelay(pe); wait > 0 {
-		h.Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
+		rq.retry = (wait + time.Second - 1).Truncate(time.Second)
+		h.Set("Retry-After", strconv.FormatInt(int64(rq.retry/time.Second), 10))
 	}
 	if info.Status == 401 {
 		h.Set("WWW-Authenticate", cmp.Or(pe.Challenge, `Bearer realm="purser"`))

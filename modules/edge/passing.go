@@ -64,6 +64,6 @@ func (p *passing) Serve(w http.ResponseWriter, c *guard.Call) error {
 		defer done(true)
 	}
 	return p.Proxy.Serve(w, c.HTTP, proxy.Call{
-		Merchant: c.Principal.Merchant, Mode: c.Principal.Mode, RequestID: c.ID, Target: t,
+		Merchant: c.Principal.Merchant, Mode: c.Principal.Mode, RequestID: c.ID, Began: c.Began, Target: t,
 	})
 }

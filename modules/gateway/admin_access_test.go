@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -89,9 +90,7 @@ func TestKeyGuards(t *testing.T) {
 	type object = map[string]any
 	with := func(more object) object {
 		in := object{"merchant": o.merchant, "mode": "test"}
-		for k, v := range more {
-			in[k] = v
-		}
+		maps.Copy(in, more)
 		return in
 	}
 	create := func(more object) issuedKey {

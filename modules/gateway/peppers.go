@@ -49,7 +49,7 @@ func (a *App) keyPeppers() [][]byte {
 // key stays good.
 func (g *ground) rehash(refresh func(context.Context) error) func(context.Context, access.Key) {
 	return func(_ context.Context, k access.Key) {
-		go func() {
+		go func() { //nolint:gosec // the call that showed the key does not wait, and its end is not this one's
 			ctx, cancel := context.WithTimeout(context.Background(), usedTimeout)
 			defer cancel()
 			err := store.Rehash(ctx, g.store, k)

@@ -92,7 +92,7 @@ func (p *policies) read(again bool) (change, error) {
 // watch looks at the folder until ctx ends.
 func (p *policies) watch(ctx context.Context, log *slog.Logger) {
 	for pause(ctx, watchEvery) {
-		p.take(log, false)
+		_, _ = p.take(log, false) // it has logged what is wrong
 	}
 }
 

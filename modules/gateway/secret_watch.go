@@ -82,7 +82,7 @@ func renew(module any, lookup func(string) (string, error)) ([]string, error) {
 	for _, f := range all {
 		trial.Elem().Field(f.field).Set(reflect.ValueOf(connector.NewSecret(f.value)))
 	}
-	if p, ok := trial.Interface().(connector.Preparer); ok {
+	if p, ok := reflect.TypeAssert[connector.Preparer](trial); ok {
 		if err := p.Prepare(); err != nil {
 			return nil, err
 		}

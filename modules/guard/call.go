@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/ratelimit"
@@ -29,6 +30,8 @@ type Call struct {
 	ID string
 	// Route is the method and the pattern, such as "POST /v1/payments".
 	Route string
+	// Began is when the call began.
+	Began time.Time
 	// From is the sender's address; the zero address where it is not known.
 	From netip.Addr
 	// Principal is who calls, once [Guard.Authenticate] has passed.
@@ -78,7 +81,7 @@ func (g *Guard) Begin(r *http.Request, newID func() string) (c *Call, owner bool
 		c.HTTP = r
 		return c, false
 	}
-	return &Call{HTTP: r, ID: newID(), From: g.cfg.Client(r)}, true
+	return &Call{HTTP: r, ID: newID(), Began: g.cfg.Now(), From: g.cfg.Client(r)}, true
 }
 
 // Attach returns the call's request, from which later handlers get the call.

@@ -42,6 +42,8 @@ var remedies = map[Code]string{
 	CodeInternal:             "Repeat with the same Idempotency-Key: what was done is found again. Give the operator the `request_id`.",
 	CodeStoreUnavailable:     "Repeat with the same Idempotency-Key after `Retry-After`.",
 	CodeFrozen:               "An operator has stopped new payments; refunds and reading go on. Or the gateway was restored from a backup, and new payments and refunds wait until it has been reconciled.",
+	CodePSPUnavailable:       "The call that was to be passed through certainly did nothing, or it was one that only reads: repeat it.",
+	CodePSPNoAnswer:          "The call that was passed through may have been carried out. Ask the payment provider before you repeat it, or repeat it under the provider's own idempotency key.",
 	CodeOverloaded:           "Wait as long as `Retry-After` says, then send the same request with the same `Idempotency-Key`. Calls in mode test are turned away first, then reads, then new payments, and captures, cancels and refunds last.",
 }
 

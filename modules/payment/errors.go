@@ -35,6 +35,8 @@ const (
 	CodeLiveCardInTestMode   Code = "live_card_in_test_mode"
 	CodeRateLimited          Code = "rate_limited"
 	CodeInternal             Code = "internal_error"
+	CodePSPUnavailable       Code = "psp_unavailable"
+	CodePSPNoAnswer          Code = "psp_no_answer"
 	CodeStoreUnavailable     Code = "store_unavailable"
 	CodeFrozen               Code = "frozen"
 	CodeOverloaded           Code = "overloaded"
@@ -74,6 +76,8 @@ var Codes = []CodeInfo{
 	{CodeLiveCardInTestMode, 422, "Test mode takes published test card numbers only.", false},
 	{CodeRateLimited, 429, "Too many requests.", true},
 	{CodeInternal, 500, "The gateway failed.", true},
+	{CodePSPUnavailable, 502, "The payment provider cannot be reached.", true},
+	{CodePSPNoAnswer, 504, "The payment provider gave no answer.", false},
 	{CodeStoreUnavailable, 503, "The store is out of reach: repeat the request with the same Idempotency-Key.", true},
 	{CodeFrozen, 503, "The gateway takes no new payments for now.", true},
 	{CodeOverloaded, 503, "The gateway is overloaded, and calls like this one wait.", true},

@@ -10,17 +10,6 @@ import (
 	"github.com/purser-pay/purser/modules/transport"
 )
 
-// The codes of what the pass-through cannot do. Their rows are in
-// [payment.Codes].
-const (
-	// CodePSPUnavailable tells that the PSP certainly did nothing: it could not be
-	// reached, or was only to be read.
-	CodePSPUnavailable payment.Code = "psp_unavailable"
-	// CodePSPNoAnswer tells that the request may have reached the PSP, and that no
-	// answer came.
-	CodePSPNoAnswer payment.Code = "psp_no_answer"
-)
-
 // busyRetry is what a caller is asked to wait where all places are taken: when
 // one comes free, nobody knows.
 const busyRetry = time.Second
@@ -42,15 +31,15 @@ func problem(err error, method string) *payment.Error {
 	case errors.Is(err, transport.ErrHost):
 		e.Code, e.Detail = payment.CodeInternal, "The request could not be passed through."
 	case errors.Is(err, transport.ErrBusy):
-		e.Code, e.RetryAfter, e.Detail = CodePSPUnavailable, busyRetry, "Too many requests to the account are under way. Nothing was sent."
+		e.Code, e.RetryAfter, e.Detail = payment.CodePSPUnavailable, busyRetry, "Too many requests to the account are under way. Nothing was sent."
 	case !errors.Is(err, transport.ErrInDoubt):
-		e.Code, e.Detail = CodePSPUnavailable, "The payment provider could not be reached. Nothing was sent."
+		e.Code, e.Detail = payment.CodePSPUnavailable, "The payment provider could not be reached. Nothing was sent."
 	case reads(method):
-		e.Code, e.Detail = CodePSPUnavailable, "The payment provider gave no answer."
+		e.Code, e.Detail = payment.CodePSPUnavailable, "The payment provider gave no answer."
 	case errors.Is(err, context.Canceled):
-		e.Code, e.Detail = CodePSPNoAnswer, "The caller has gone."
+		e.Code, e.Detail = payment.CodePSPNoAnswer, "The caller has gone."
 	default:
-		e.Code = CodePSPNoAnswer
+		e.Code = payment.CodePSPNoAnswer
 		e.Detail = "The payment provider gave no answer. It may have acted: ask it, or repeat the request with its own idempotency key."
 	}
 	return e
