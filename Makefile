@@ -15,7 +15,7 @@ GOLANGCI         := tools/bin/golangci-lint-$(GOLANGCI_VERSION)
 # goroutines share. So `make test` runs everything without the detector, and the
 # core once more under it, where SQLite runs ten times slower: with fewer histories
 # (-short). A new package is core unless this pattern says otherwise.
-FACES  := /(bench|cmd|test|modules/edge|modules/gateway|modules/standard)(/|$$)
+FACES  := /(bench|cmd|test|modules/edge|modules/gateway|modules/proxy|modules/standard)(/|$$)
 # What lasts minutes by itself is short in `make test`, and whole in crash, defects
 # and verify.
 LONG   := /test(/|$$)
@@ -37,10 +37,11 @@ run: ## run the gateway for development; ARGS="--listen 127.0.0.1:9443"
 	$(GO) run ./cmd/purser dev $(ARGS)
 
 .PHONY: test
-test: ## run every test, the core once more under the race detector, the README's walk and the crash test whole
+test: ## run every test, the core once more under the race detector, the README's walk, HTTP's framing and the crash test whole
 	$(GO) test $(most)
 	$(GO) test -race -short $(core)
 	$(GO) test -count=1 -v ./test/walk/...
+	$(GO) test -count=1 ./test/framing/...
 	$(GO) test -count=1 -v -run '^TestCrash$$' ./test/crash/...
 
 .PHONY: test-short
@@ -58,6 +59,10 @@ crash: ## kill the gateway in the middle of payments, and look what it knows aft
 .PHONY: cluster
 cluster: ## the same to three nodes on PostgreSQL, and what only several can show; CLUSTER_PAYMENTS=5000
 	$(GO) test -count=1 -timeout 45m -v -skip '^TestCrash$$' ./test/crash/...
+
+.PHONY: tls
+tls: ## let testssl.sh and sslscan judge the TLS of the binary, where they are installed
+	$(GO) test -count=1 -timeout 20m -v ./test/tls/...
 
 .PHONY: defects
 defects: ## break the money path on purpose, and see that its tests notice
