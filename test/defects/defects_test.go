@@ -40,8 +40,8 @@ var defects = []defect{
 	{
 		name: "cancel with the caller",
 		file: "modules/engine/carry.go",
-		old:  "ctx = context.WithoutCancel(ctx)\n\tbudget",
-		new:  "budget",
+		old:  "ctx = context.WithoutCancel(ctx)\n\tj.away",
+		new:  "j.away",
 		pkg:  "./modules/engine", test: "TestCallerHangsUp",
 	},
 	{
