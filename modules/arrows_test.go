@@ -71,7 +71,7 @@ var plan = []row{
 	{"signature", room{libs: []string{httpsfv}}},
 	{"webhook", room{}},
 	// The contracts.
-	{"access", room{rooms: []string{"payment"}}},
+	{"access", room{rooms: []string{"payment", "signature"}}},
 	{"connector", room{rooms: []string{"payment"}}},
 	{"store", room{rooms: []string{"access", "payment"}}},
 	// What proves that a contract is kept; it is linked into tests alone.

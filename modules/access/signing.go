@@ -13,23 +13,25 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/purser-pay/purser/modules/signature"
 )
 
 // Algorithm is how requests are signed, by its name in RFC 9421 §3.3.
-type Algorithm string
+type Algorithm = signature.Algorithm
 
 // The algorithms.
 const (
-	HMACSHA256      Algorithm = "hmac-sha256"
-	Ed25519         Algorithm = "ed25519"
-	ECDSAP256SHA256 Algorithm = "ecdsa-p256-sha256"
-	RSAPSSSHA512    Algorithm = "rsa-pss-sha512"
+	HMACSHA256      = signature.HMACSHA256
+	Ed25519         = signature.Ed25519
+	ECDSAP256SHA256 = signature.ECDSAP256SHA256
+	RSAPSSSHA512    = signature.RSAPSSSHA512
 )
 
 // Bounds of an RSA key, in bits: less is weak, more is slow.
 const (
-	MinRSABits = 2048
-	MaxRSABits = 8192
+	MinRSABits = signature.MinRSABits
+	MaxRSABits = signature.MaxRSABits
 )
 
 // MaxPublicKeyFile bounds the text of a public key, in bytes.

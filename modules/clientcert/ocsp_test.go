@@ -154,7 +154,12 @@ func TestAnswersAreRemembered(t *testing.T) {
 		}
 	}
 	settle := func() { // the question in the background is over
-		<-asked
+		t.Helper()
+		select {
+		case <-asked:
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody has asked")
+		}
 		c.ocsp.mu.Lock()
 		defer c.ocsp.mu.Unlock()
 		for _, a := range c.ocsp.answers {
@@ -201,10 +206,14 @@ func TestOneQuestion(t *testing.T) {
 	leaf := ca.leaf(t, nil)
 	der := ca.say(t, leaf, said{status: ocsp.Good, this: noon, next: noon.Add(time.Hour)})
 	asked, release := make(chan struct{}), make(chan struct{})
-	client := &doer{answer: func(*http.Request) (int, []byte, error) {
+	client := &doer{answer: func(r *http.Request) (int, []byte, error) {
 		close(asked)
-		<-release
-		return 200, der, nil
+		select {
+		case <-release:
+			return 200, der, nil
+		case <-r.Context().Done():
+			return 0, nil, r.Context().Err()
+		}
 	}}
 	c := checker(t, asksAt(ca, newClock(), client, OCSPHard))
 	hurried, hangUp := context.WithCancel(t.Context())

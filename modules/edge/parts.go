@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/purser-pay/purser/modules/api"
 	"github.com/purser-pay/purser/modules/framing"
 	"github.com/purser-pay/purser/modules/guard"
 	"github.com/purser-pay/purser/modules/payment"
@@ -140,6 +141,7 @@ func (d *doors) step(w http.ResponseWriter, r *http.Request, next caddyhttp.Hand
 	if owner {
 		defer c.Land()
 	}
+	c.Route = routeOf(r)
 	r = c.Attach()
 	if err := take(c); err != nil {
 		d.api.Refuse(w, r, err)
@@ -148,6 +150,15 @@ func (d *doors) step(w http.ResponseWriter, r *http.Request, next caddyhttp.Hand
 	w.Header().Set("Request-Id", c.ID)
 	place(r, c)
 	return next.ServeHTTP(w, c.HTTP)
+}
+
+// routeOf is the method and the pattern of a request, as the limits name it.
+func routeOf(r *http.Request) string {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	return method + " " + api.Pattern(r.URL.EscapedPath())
 }
 
 // openPaths are those of the API that ask for no credential.

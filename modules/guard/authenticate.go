@@ -41,9 +41,10 @@ func unauthenticated(format string, args ...any) *payment.Error {
 // certificate of the connection, in this order. A certificate that stands for
 // a merchant never goes with the credential of another.
 func (g *Guard) Authenticate(c *Call) error {
-	if !c.first(authenticated) {
-		return nil
-	}
+	return c.once(authenticated, func() error { return g.authenticate(c) })
+}
+
+func (g *Guard) authenticate(c *Call) error {
 	if keyInURL(c.HTTP.URL) {
 		return unauthenticated("An API key never goes into a URL, where it is written into logs. Revoke this one, and send the next in the Authorization header.")
 	}

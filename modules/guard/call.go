@@ -48,16 +48,18 @@ type Call struct {
 
 	message signature.Message // what was signed, for the response
 	taken   step
+	refused error
 	done    []func()
 }
 
-// first tells whether a step is to be taken now: each is taken once.
-func (c *Call) first(s step) bool {
-	if c.taken&s != 0 {
-		return false
+// once takes a step, if nobody has taken it yet. A call that one step has refused is
+// refused by all that come after it, whoever asks.
+func (c *Call) once(s step, take func() error) error {
+	if c.refused == nil && c.taken&s == 0 {
+		c.taken |= s
+		c.refused = take()
 	}
-	c.taken |= s
-	return true
+	return c.refused
 }
 
 // Land ends the call for those who count calls in flight.

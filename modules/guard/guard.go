@@ -135,20 +135,24 @@ func Origin(r *http.Request) string {
 
 // Arrive counts a call by its sender's address.
 func (g *Guard) Arrive(c *Call) error {
-	if g.cfg.Limiter == nil || !c.first(arrived) {
-		return nil
-	}
-	v, err := g.cfg.Limiter.Arrive(c.HTTP.Context(), c.From)
-	return c.limit(v, err)
+	return c.once(arrived, func() error {
+		if g.cfg.Limiter == nil {
+			return nil
+		}
+		v, err := g.cfg.Limiter.Arrive(c.HTTP.Context(), c.From)
+		return c.limit(v, err)
+	})
 }
 
 // Admit counts a call by who makes it.
 func (g *Guard) Admit(c *Call) error {
-	if g.cfg.Limiter == nil || !c.first(admitted) {
-		return nil
-	}
-	v, err := g.cfg.Limiter.Admit(c.HTTP.Context(), c.caller())
-	return c.limit(v, err)
+	return c.once(admitted, func() error {
+		if g.cfg.Limiter == nil {
+			return nil
+		}
+		v, err := g.cfg.Limiter.Admit(c.HTTP.Context(), c.caller())
+		return c.limit(v, err)
+	})
 }
 
 // caller is who calls, as counters name them.

@@ -461,6 +461,16 @@ func TestStepsAreTakenOnce(t *testing.T) {
 	if count.arrived != 1 || count.admitted != 1 || w.dir.tried != 1 {
 		t.Errorf("%d arrivals, %d admissions, %d look-ups; want one of each", count.arrived, count.admitted, w.dir.tried)
 	}
+	// What one handler has refused, the next does not let in.
+	g, c = w.call("GET", "/v1/account", "", nil)
+	for range 2 {
+		if err := g.Authenticate(c); codeOf(err) != payment.CodeUnauthenticated {
+			t.Errorf("without a credential: %v", err)
+		}
+	}
+	if err := g.Admit(c); codeOf(err) != payment.CodeUnauthenticated {
+		t.Errorf("the step after the refusal: %v", err)
+	}
 	landed := 0
 	c.Leave(func() { landed++ })
 	c.Land()

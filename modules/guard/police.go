@@ -42,10 +42,12 @@ func (g *Guard) Rules() *policy.Set {
 
 // Police holds a call to the operator's policies, and to the built-in rules: no
 // card numbers but where they may be, and nothing passes through by itself.
-func (g *Guard) Police(c *Call, rules *policy.Set, f Facts) (Ruling, error) {
-	if !c.first(policed) {
-		return Ruling{}, nil
-	}
+func (g *Guard) Police(c *Call, rules *policy.Set, f Facts) (r Ruling, err error) {
+	err = c.once(policed, func() error { r, err = g.police(c, rules, f); return err })
+	return r, err
+}
+
+func (g *Guard) police(c *Call, rules *policy.Set, f Facts) (Ruling, error) {
 	in := g.input(c, f)
 	d := rules.Decide(&in)
 	if !d.Allowed {

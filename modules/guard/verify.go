@@ -19,9 +19,10 @@ import (
 // none may sign nothing, for a signature that nobody checks is a false comfort.
 // body is the whole content.
 func (g *Guard) Verify(c *Call, body []byte) error {
-	if !c.first(verified) {
-		return nil
-	}
+	return c.once(verified, func() error { return g.verify(c, body) })
+}
+
+func (g *Guard) verify(c *Call, body []byte) error {
 	header := c.HTTP.Header
 	if len(header[signature.HeaderInput]) == 0 { // else it is checked with the signature
 		if err := signature.CheckDigest(header, body); err != nil {
