@@ -41,6 +41,7 @@ type Directory struct {
 	current func() bool // the snapshot may be believed; nil = always
 	lookup  Lookup
 
+	revoked  func(lag time.Duration)
 	rehash   func(context.Context, Key)
 	rehashed Usage // of which keys rehash was told
 }
@@ -132,8 +133,27 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	for _, k := range keys {
 		s.keys[k.ID] = k
 	}
-	d.snapshot.Store(s)
+	old := d.snapshot.Swap(s)
+	d.tellRevoked(old, s)
 	return nil
+}
+
+// WatchRevocations has told called for each key that was revoked since the last
+// reading, with how long ago that was: so long this node may have taken it. It is
+// called before the directory is used, if at all.
+func (d *Directory) WatchRevocations(told func(lag time.Duration)) { d.revoked = told }
+
+func (d *Directory) tellRevoked(old, s *snapshot) {
+	if old == nil || d.revoked == nil {
+		return
+	}
+	now := d.now()
+	for id, k := range s.keys {
+		was, known := old.keys[id]
+		if known && was.RevokedAt.IsZero() && !k.RevokedAt.IsZero() && !k.RevokedAt.After(now) {
+			d.revoked(now.Sub(k.RevokedAt))
+		}
+	}
 }
 
 // Authenticate is [Directory.AuthenticateFrom] for a caller whose address is not

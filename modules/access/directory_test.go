@@ -266,3 +266,42 @@ func BenchmarkUsage(b *testing.B) {
 		u.Due("key_01h455vb4pex5vsknk084sn02q", now)
 	}
 }
+
+// A node tells how late it has heard of a revocation: once for each, and not of
+// those that lie ahead.
+func TestWatchRevocations(t *testing.T) {
+	now := start
+	is := issuer(&now)
+	shop, err := is.CreateMerchant("Shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _, err := is.CreateKey(access.KeyRequest{Merchant: shop.ID, Mode: payment.Test})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotated := key
+	rotated.ID = "key_01h455vb4pex5vsknk084sn02z"
+	keys := []access.Key{key, rotated}
+	d := access.NewDirectory(pepper, func(context.Context) ([]access.Merchant, []access.Key, error) {
+		return []access.Merchant{shop}, keys, nil
+	}, func() time.Time { return now })
+	var lags []time.Duration
+	d.WatchRevocations(func(lag time.Duration) { lags = append(lags, lag) })
+	refresh := func() {
+		t.Helper()
+		if err := d.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refresh()
+	revoked, ahead := access.RevokeKey(key, now), rotated
+	ahead.RevokedAt = now.Add(time.Hour)
+	keys = []access.Key{revoked, ahead}
+	now = now.Add(30 * time.Millisecond)
+	refresh()
+	refresh()
+	if diff := cmp.Diff([]time.Duration{30 * time.Millisecond}, lags); diff != "" {
+		t.Errorf("lags (-want +got):\n%s", diff)
+	}
+}

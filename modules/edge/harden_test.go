@@ -88,6 +88,7 @@ func TestHardenAnswer(t *testing.T) {
 	}
 	for _, s := range sites {
 		t.Run(s.name, func(t *testing.T) {
+			g.public = freePort(t) // the old server may take a connection or two more
 			if err := caddy.Load(g.altered(t, func(site object) {
 				site["tls_connection_policies"] = []object{{"default_sni": "localhost"}}
 				if s.own != "" {

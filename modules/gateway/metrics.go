@@ -33,6 +33,7 @@ type meter struct {
 	limited        *prometheus.CounterVec
 	shared         prometheus.Gauge
 	refused        *prometheus.CounterVec
+	revocations    prometheus.Histogram
 	passed         *prometheus.CounterVec
 	policyFaults   prometheus.Gauge
 	deliveryMeter
@@ -84,6 +85,11 @@ func newMeter() *meter {
 			Name: "purser_refusals_total",
 			Help: "Calls that were not let in or not let do what they wanted, by the error's code.",
 		}, []string{"code"}),
+		revocations: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "purser_key_revocation_seconds",
+			Help:    "Time from the revocation of an API key until this node knew of it.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}),
 		passed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "purser_proxy_calls_total",
 			Help: "Calls that were passed through to a PSP's own API, by account, method and class of status.",
@@ -99,7 +105,7 @@ func newMeter() *meter {
 
 // register makes the collectors visible in the registry of a configuration.
 func (m *meter) register(r prometheus.Registerer, more ...prometheus.Collector) error {
-	all := append(m.collectors(), m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch, m.limited, m.shared, m.refused, m.passed, m.policyFaults)
+	all := append(m.collectors(), m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch, m.limited, m.shared, m.refused, m.revocations, m.passed, m.policyFaults)
 	all = append(all, m.shedding()...)
 	for _, c := range append(all, more...) {
 		var already prometheus.AlreadyRegisteredError

@@ -139,6 +139,7 @@ func openDirectory(ctx context.Context, of groundKey, peppers [][]byte, g *groun
 		if err := d.Former(peppers[1:], g.rehash(d.Refresh)); err != nil {
 			return nil, fmt.Errorf("key_peppers: %w", err)
 		}
+		d.WatchRevocations(func(lag time.Duration) { counters.revocations.Observe(lag.Seconds()) })
 		if g.relay != nil {
 			d.Distrust(g.relay.live, oneKey(g.store))
 		}
