@@ -62,7 +62,7 @@ cluster: ## the same to three nodes on PostgreSQL, and what only several can sho
 
 .PHONY: tls
 tls: ## let testssl.sh and sslscan judge the TLS of the binary, where they are installed
-	$(GO) test -count=1 -timeout 20m -v ./test/tls/...
+	$(GO) test -count=1 -timeout 60m -v ./test/tls/...
 
 .PHONY: defects
 defects: ## break the money path on purpose, and see that its tests notice

@@ -36,9 +36,9 @@ func names(path, field string) completer {
 	}
 }
 
-// namesOfFlag is names for a flag: the arguments before it do not matter.
-func namesOfFlag(path, field string) completer {
-	offer := names(path, field)
+// namesOfFlag offers IDs for a flag: the arguments before it do not matter.
+func namesOfFlag(path string) completer {
+	offer := names(path, "id")
 	return func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 		return offer(cmd, nil, word)
 	}

@@ -57,7 +57,7 @@ of 2048 bits and more, whose public half is in FILE, in PEM.`,
 	rates := f.StringArray("rate-limit", nil, "what the key may do in place of the gateway's limit for keys, such as 100/1s; may be given again for another window")
 	signing := f.String("signing", "", "hmac-sha256: requests are signed with a secret that is made now")
 	publicKey := f.String("signing-public-key", "", "file with the public key that requests are signed for, in PEM")
-	completeFlag(cmd, "merchant", namesOfFlag("/merchants", "id"))
+	completeFlag(cmd, "merchant", namesOfFlag("/merchants"))
 	completeFlag(cmd, "mode", fixed("test", "live"))
 	completeFlag(cmd, "signing", fixed(string(access.HMACSHA256)))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -161,7 +161,7 @@ func keysRevoke() *cobra.Command {
 func keysList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list [--merchant MERCHANT]", Short: "Lists API keys, oldest first", Args: cobra.NoArgs}
 	merchant := cmd.Flags().String("merchant", "", "only this merchant's")
-	completeFlag(cmd, "merchant", namesOfFlag("/merchants", "id"))
+	completeFlag(cmd, "merchant", namesOfFlag("/merchants"))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		q := url.Values{}
 		setQuery(q, "merchant", *merchant)

@@ -46,7 +46,7 @@ gateway that restarts is waited for. Ctrl-C ends it.`
 	mode := f.String("mode", "", "test or live")
 	types := f.StringSlice("events", nil, "only these types, such as payment.succeeded,payment.failed")
 	completeFlag(cmd, "forward-to", fixed())
-	completeFlag(cmd, "merchant", namesOfFlag("/merchants", "id"))
+	completeFlag(cmd, "merchant", namesOfFlag("/merchants"))
 	completeFlag(cmd, "mode", fixed("test", "live"))
 	completeFlag(cmd, "events", fixed(eventTypes()...))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

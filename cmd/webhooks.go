@@ -17,7 +17,7 @@ func eventsResend() *cobra.Command {
 		Args: cobra.ExactArgs(1), ValidArgsFunction: names("/events", "id"),
 	}
 	endpoint := cmd.Flags().String("endpoint", "", "only this one, whatever types it wants")
-	completeFlag(cmd, "endpoint", namesOfFlag("/webhook_endpoints", "id"))
+	completeFlag(cmd, "endpoint", namesOfFlag("/webhook_endpoints"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		in := map[string]string{}
 		if *endpoint != "" {
@@ -63,7 +63,7 @@ func webhooksList() *cobra.Command {
 		"mode":     f.String("mode", "", "test or live"),
 		"status":   f.String("status", "", "enabled, paused or disabled"),
 	}
-	completeFlag(cmd, "merchant", namesOfFlag("/merchants", "id"))
+	completeFlag(cmd, "merchant", namesOfFlag("/merchants"))
 	completeFlag(cmd, "mode", fixed("test", "live"))
 	completeFlag(cmd, "status", fixed("enabled", "paused", "disabled"))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

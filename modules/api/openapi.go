@@ -50,8 +50,8 @@ func describe(version string) *document {
 		Parameters: members[*parameter]{
 			{"IdempotencyKey", idempotencyParameter(true)}, {"OptionalIdempotencyKey", idempotencyParameter(false)},
 		},
-		SecuritySchemes: members[securityScheme]{ //nolint:gosec // it describes credentials, and holds none
-			{"bearer", securityScheme{Type: "http", Scheme: "bearer", BearerFormat: "API key, or JWT", Description: "`Authorization: Bearer pur_test_…`, or the access token of an issuer that the operator trusts. Neither ever goes into a URL."}},
+		SecuritySchemes: members[securityScheme]{
+			{"bearer", securityScheme{Type: "http", Scheme: "bearer", BearerFormat: "API key, or JWT", Description: "`Authorization: Bearer pur_test_…`, or the access token of an issuer that the operator trusts. Neither ever goes into a URL."}}, //nolint:gosec // it describes credentials, and holds none
 			{"basic", securityScheme{Type: "http", Scheme: "basic", Description: "The API key is the user name, and the password is empty."}},
 			{"dpop", securityScheme{Type: "http", Scheme: "dpop", Description: "`Authorization: DPoP eyJ…` with a proof in `DPoP` (RFC 9449), for a token that is bound to a key."}},
 			{"certificate", securityScheme{Type: "mutualTLS", Description: "A client certificate that the operator has mapped to a merchant, and no `Authorization`."}},

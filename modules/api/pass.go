@@ -34,7 +34,7 @@ func (a *API) pass(rq *request) (response, error) {
 	}
 	account, path, err := a.cfg.Proxy.Find(rq.principal, rq.http)
 	if isCode(err, payment.CodeMethodNotAllowed) {
-		rq.w.Header().Set("Allow", passedMethods)
+		rq.w.Header().Set("Allow", proxyMethods)
 	}
 	if err != nil {
 		return response{}, err
@@ -53,8 +53,8 @@ func (a *API) pass(rq *request) (response, error) {
 	return response{sent: true}, nil
 }
 
-// passedMethods are those that pass.
-const passedMethods = "DELETE, GET, HEAD, PATCH, POST, PUT"
+// proxyMethods are those that pass.
+const proxyMethods = "DELETE, GET, HEAD, PATCH, POST, PUT"
 
 // maxPassed bounds the body of a call that is passed through, in bytes.
 const maxPassed = 1 << 20
