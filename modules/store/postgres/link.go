@@ -243,6 +243,12 @@ func (l *link) fault(err error) error {
 	return fault("", err)
 }
 
+// late tells that the time that a link has for its work was over before a statement
+// left: as a rule because the server was away for most of it. Nothing was done.
+func late(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) && pgconn.SafeToRetry(err)
+}
+
 // codes tells what the errors of PostgreSQL mean by their code, or its class,
 // the first two characters: see Appendix A of its manual.
 var codes = map[string]error{
@@ -297,7 +303,8 @@ func fault(op string, err error) error {
 		}
 		return fmt.Errorf("postgres: %w: %w: %w", store.ErrUnavailable, meaning, err)
 	}
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	if connecting || late(err) {
 		return fmt.Errorf("postgres: %w: %w", store.ErrUnavailable, err)
 	}
 	return fmt.Errorf("postgres: %w", err)
