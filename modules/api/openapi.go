@@ -61,13 +61,15 @@ func describe(version string) *document {
 }
 
 // credentials is what an endpoint asks for, with a scope or with none in
-// particular: one of the forms in which callers prove who they are.
+// particular: one of the forms in which callers prove who they are. A client
+// certificate is not among them: it is no part of the message, so that whoever
+// holds a message against the document could not tell it from none.
 func credentials(scope string) []members[[]string] {
 	scopes := []string{}
 	if scope != "" {
 		scopes = append(scopes, scope)
 	}
-	return []members[[]string]{{{"bearer", scopes}}, {{"basic", scopes}}, {{"dpop", scopes}}, {{"certificate", scopes}}}
+	return []members[[]string]{{{"bearer", scopes}}, {{"basic", scopes}}, {{"dpop", scopes}}}
 }
 
 func (r *route) parameters() []*parameter {

@@ -28,6 +28,7 @@ import (
 	"github.com/purser-pay/purser/modules/connectors/alipay"
 	"github.com/purser-pay/purser/modules/connectors/stripe"
 	"github.com/purser-pay/purser/modules/engine"
+	"github.com/purser-pay/purser/modules/guard"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/routing"
 	"github.com/purser-pay/purser/modules/seal"
@@ -78,7 +79,9 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	cfg := api.Config{
-		Box: box, Tester: tester{}, Engine: eng, Directory: w.merchants(ids), Store: db, Pepper: pepper, IDs: ids, Now: time.Now,
+		Box: box, Tester: tester{}, Engine: eng, Store: db,
+		Guard:  guard.New(guard.Config{Directory: w.merchants(ids), Now: time.Now}),
+		Pepper: pepper, IDs: ids, Now: time.Now,
 		Log: slog.New(slog.DiscardHandler), Version: "test",
 	}
 	w.url = serve(t, api.New(cfg))
