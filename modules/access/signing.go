@@ -3,10 +3,6 @@ package access
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -141,25 +137,8 @@ func readPublicKey(der []byte) (crypto.PublicKey, Algorithm, error) {
 	if err != nil {
 		return nil, "", errors.New("the public key is damaged, or of a kind that is not known")
 	}
-	switch public := public.(type) {
-	case ed25519.PublicKey:
-		return public, Ed25519, nil
-	case *ecdsa.PublicKey:
-		if public.Curve != elliptic.P256() {
-			return nil, "", fmt.Errorf("an ECDSA key must be on P-256, not on %s", public.Curve.Params().Name)
-		}
-		return public, ECDSAP256SHA256, nil
-	case *rsa.PublicKey:
-		if n := public.N.BitLen(); n < MinRSABits || n > MaxRSABits {
-			return nil, "", fmt.Errorf("an RSA key has %d … %d bits, not %d", MinRSABits, MaxRSABits, n)
-		}
-		if public.E < 1<<16+1 || public.E%2 == 0 || public.N.Bit(0) == 0 {
-			return nil, "", errors.New("an RSA key has an odd modulus, and an odd exponent of at least 65537")
-		}
-		return public, RSAPSSSHA512, nil
-	default:
-		return nil, "", fmt.Errorf("a signing key is one of Ed25519, ECDSA on P-256 or RSA, not a %T", public)
-	}
+	kind, err := signature.AlgorithmOf(public)
+	return public, kind, err
 }
 
 // The text of a signing secret: "pss_" and 43 characters of base62, which are 256

@@ -39,9 +39,15 @@ type Engine interface {
 
 // Proxy passes calls through to the own API of a PSP.
 type Proxy interface {
-	// Find tells which account a call is for, if the caller has such a one, and the
-	// path at the PSP, with its encodings. The error is a [*payment.Error].
-	Find(p access.Principal, r *http.Request) (account, path string, err error)
+	// Find tells where a call is to go, if the caller has an account there. The error
+	// is a [*payment.Error].
+	Find(p access.Principal, r *http.Request) (Passage, error)
+}
+
+// Passage is where one call is to be passed through to.
+type Passage interface {
+	// Target is the connector account, and the path at the PSP with its encodings.
+	Target() (account, path string)
 	// Serve passes the call on and answers it. An error has sent nothing to the
 	// caller.
 	Serve(w http.ResponseWriter, c *guard.Call) error

@@ -32,7 +32,7 @@ func (a *API) pass(rq *request) (response, error) {
 	if a.cfg.Proxy == nil {
 		return response{}, payment.Errorf(payment.CodeNotFound, notFoundDetail)
 	}
-	account, path, err := a.cfg.Proxy.Find(rq.principal, rq.http)
+	to, err := a.cfg.Proxy.Find(rq.principal, rq.http)
 	if isCode(err, payment.CodeMethodNotAllowed) {
 		rq.w.Header().Set("Allow", proxyMethods)
 	}
@@ -42,12 +42,13 @@ func (a *API) pass(rq *request) (response, error) {
 	if err := a.verifyPassed(rq); err != nil {
 		return response{}, err
 	}
+	account, path := to.Target()
 	f := guard.Facts{Account: account, Proxy: rq.http.Method + " " + path}
 	if _, err := a.cfg.Guard.Police(rq.call, a.cfg.Guard.Rules(), f); err != nil {
 		return response{}, err
 	}
 	rq.tellLimits()
-	if err := a.cfg.Proxy.Serve(rq.w, rq.call); err != nil {
+	if err := to.Serve(rq.w, rq.call); err != nil {
 		return response{}, err
 	}
 	return response{sent: true}, nil

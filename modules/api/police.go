@@ -112,7 +112,8 @@ func methodFacts(f *guard.Facts, m *methodBody) {
 }
 
 // factsOfPayment fills in what a call takes from the payment that it is about: its
-// currency, and the rest where no amount is given. A payment that is not the
+// currency and, where the call has none of its own, its metadata and the rest of its
+// amount. A payment that is not the
 // caller's has no facts, and is not found later.
 func (a *API) factsOfPayment(rq *request, id string, f *guard.Facts) error {
 	ep := &rq.ep
@@ -130,6 +131,9 @@ func (a *API) factsOfPayment(rq *request, id string, f *guard.Facts) error {
 		return err
 	}
 	f.Amount.Currency = p.Amount.Currency
+	if len(f.Metadata) == 0 && p.Metadata != nil {
+		f.Metadata = p.Metadata
+	}
 	if f.Channel == "" {
 		f.Channel = p.Channel
 	}

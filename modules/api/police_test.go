@@ -89,6 +89,8 @@ func TestPolicies(t *testing.T) {
 			call: "POST /v1/refunds", body: `{"payment":"` + aPayment + `","amount":399}`,
 		},
 		{name: "a confirmation", rules: `{name: c, limit: {amount_max: {EUR: 499}}}`, call: "POST /v1/payments/" + aPayment + "/confirm", rule: "c"},
+		{name: "a confirmation has its payment's metadata", rules: `{name: c, when: 'has(metadata.tier) && metadata.tier == "new"', require: {mtls: true}}`,
+			call: "POST /v1/payments/" + aPayment + "/confirm", rule: "c"},
 		{name: "a cancellation has no amount", rules: `{name: c, limit: {amount_max: {EUR: 1}}}`, call: "POST /v1/payments/" + aPayment + "/cancel", body: "{}"},
 
 		// Whatever the policies could not read is refused, whatever they say.
@@ -109,7 +111,7 @@ func TestPolicies(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDoor(t)
 			d.engine.object = payment.Payment{
-				ID: aPayment, Mode: payment.Test, Status: payment.Succeeded, Amount: payment.Money{Minor: 500, Currency: "EUR"},
+				ID: aPayment, Mode: payment.Test, Status: payment.Succeeded, Metadata: map[string]string{"tier": "new"}, Amount: payment.Money{Minor: 500, Currency: "EUR"},
 				Charge: "att_1", Attempts: []payment.Attempt{{ID: "att_1", Kind: payment.KindAuthorize, Status: payment.AttemptSucceeded, Amount: 500, Authorized: 500, Captured: 400, Released: true}},
 			}
 			d.rule("rules:\n- " + tt.rules + "\n")
@@ -121,11 +123,10 @@ func TestPolicies(t *testing.T) {
 			w := d.do(method, path, tt.body, tt.headers...)
 			switch {
 			case tt.rule != "":
-				p := wantProblem(t, w, payment.CodePolicyDenied, "")
+				wantProblem(t, w, payment.CodePolicyDenied, "")
 				if !strings.Contains(w.Body.String(), `"policy":"`+tt.rule+`"`) {
 					t.Errorf("the answer does not name the rule %s: %s", tt.rule, w.Body)
 				}
-				_ = p
 			case tt.code != "":
 				if !strings.Contains(w.Body.String(), `"code":"`+string(tt.code)+`"`) {
 					t.Errorf("got %d %s, want %s", w.Code, w.Body, tt.code)
@@ -201,15 +202,22 @@ func TestRefusalsAreReported(t *testing.T) {
 // fakeProxy has the account psp of the shop, and answers by itself.
 type fakeProxy struct{ served []string }
 
-func (f *fakeProxy) Find(p access.Principal, r *http.Request) (account, path string, err error) {
+func (f *fakeProxy) Find(p access.Principal, r *http.Request) (api.Passage, error) {
 	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), "/v1/proxy/psp")
 	if !ok {
-		return "", "", payment.Errorf(payment.CodeNotFound, "there is no such account")
+		return nil, payment.Errorf(payment.CodeNotFound, "there is no such account")
 	}
-	return "psp", rest, nil
+	return fakePassage{f, rest}, nil
 }
 
-func (f *fakeProxy) Serve(w http.ResponseWriter, c *guard.Call) error {
+type fakePassage struct {
+	*fakeProxy
+	path string
+}
+
+func (f fakePassage) Target() (account, path string) { return "psp", f.path }
+
+func (f fakePassage) Serve(w http.ResponseWriter, c *guard.Call) error {
 	body := new(strings.Builder)
 	if _, err := copyAll(body, c.HTTP); err != nil {
 		return err
@@ -287,8 +295,8 @@ func TestOverloaded(t *testing.T) {
 	if w := d.do("GET", "/v1/account", ""); w.Code != 200 || left != 1 {
 		t.Errorf("%d, %d calls ended", w.Code, left)
 	}
-	if w := d.do("GET", "/readyz", ""); w.Code != 503 && len(asked) != 2 {
-		t.Errorf("a probe was weighed: %q", asked)
+	if d.do("GET", "/openapi.json", ""); len(asked) != 2 {
+		t.Errorf("a call that asks for no credential was weighed: %q", asked)
 	}
 	if want := "test POST POST /v1/payments"; asked[0] != want {
 		t.Errorf("asked about %q, want %q", asked[0], want)

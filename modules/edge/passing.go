@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/api"
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/gateway"
 	"github.com/purser-pay/purser/modules/guard"
@@ -37,33 +38,40 @@ func openPassing(ctx caddy.Context, app *gateway.App) (*passing, error) {
 	return &passing{p, app.Limiter().Gate()}, nil
 }
 
-// Find tells which account a call is for, and the path at the PSP.
-func (p *passing) Find(who access.Principal, r *http.Request) (account, path string, err error) {
+// Find tells where a call is to go.
+func (p *passing) Find(who access.Principal, r *http.Request) (api.Passage, error) {
 	t, ok, err := proxy.Parse(r)
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
 	if !ok {
-		return "", "", payment.Errorf(payment.CodeNotFound, "")
+		return nil, payment.Errorf(payment.CodeNotFound, "There is no account in the path.")
 	}
-	_, err = p.Account(t.Account, who.Merchant, who.Mode)
-	return t.Account, t.Path, err
+	if _, err := p.Account(t.Account, who.Merchant, who.Mode); err != nil {
+		return nil, err
+	}
+	return passage{p, t}, nil
 }
 
+// passage is where one call is to go.
+type passage struct {
+	*passing
+	target proxy.Target
+}
+
+// Target is the account, and the path at the PSP.
+func (p passage) Target() (account, path string) { return p.target.Account, p.target.Path }
+
 // Serve passes the call on, and answers it.
-func (p *passing) Serve(w http.ResponseWriter, c *guard.Call) error {
-	t, _, err := proxy.Parse(c.HTTP)
-	if err != nil {
-		return err
-	}
-	if p.gate.Limits(t.Account) {
-		done, err := p.gate.Admit(c.HTTP.Context(), t.Account, c.Principal.Merchant, c.Principal.Mode)
+func (p passage) Serve(w http.ResponseWriter, c *guard.Call) error {
+	if p.gate.Limits(p.target.Account) {
+		done, err := p.gate.Admit(c.HTTP.Context(), p.target.Account, c.Principal.Merchant, c.Principal.Mode)
 		if err != nil {
 			return err
 		}
 		defer done(true)
 	}
 	return p.Proxy.Serve(w, c.HTTP, proxy.Call{
-		Merchant: c.Principal.Merchant, Mode: c.Principal.Mode, RequestID: c.ID, Began: c.Began, Target: t,
+		Merchant: c.Principal.Merchant, Mode: c.Principal.Mode, RequestID: c.ID, Began: c.Began, Target: p.target,
 	})
 }

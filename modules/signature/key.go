@@ -89,26 +89,37 @@ func ParsePublicKey(id string, pemText []byte) (Key, error) {
 	return publicKey(id, public)
 }
 
-// publicKey takes the kinds of keys that have an algorithm here, and says which.
 func publicKey(id string, public crypto.PublicKey) (Key, error) {
-	var algorithm Algorithm
-	switch k := public.(type) {
-	case ed25519.PublicKey:
-		algorithm = Ed25519
-	case *ecdsa.PublicKey:
-		if k.Curve != elliptic.P256() {
-			return Key{}, fmt.Errorf("%w: an ECDSA key must be on the curve P-256", ErrKey)
-		}
-		algorithm = ECDSAP256SHA256
-	case *rsa.PublicKey:
-		if n := k.N.BitLen(); n < MinRSABits || n > MaxRSABits {
-			return Key{}, fmt.Errorf("%w: an RSA key has %d … %d bits, not %d", ErrKey, MinRSABits, MaxRSABits, n)
-		}
-		algorithm = RSAPSSSHA512
-	default:
-		return Key{}, fmt.Errorf("%w: Ed25519, ECDSA P-256 and RSA are known", ErrKey)
+	algorithm, err := AlgorithmOf(public)
+	if err != nil {
+		return Key{}, err
 	}
 	return newKey(id, algorithm, &material{public: public})
+}
+
+// AlgorithmOf tells which algorithm a public key is for: an [ed25519.PublicKey],
+// an [*ecdsa.PublicKey] on P-256, or an [*rsa.PublicKey] of [MinRSABits] …
+// [MaxRSABits] with an odd exponent of at least 65537. All others are [ErrKey].
+func AlgorithmOf(public crypto.PublicKey) (Algorithm, error) {
+	switch k := public.(type) {
+	case ed25519.PublicKey:
+		return Ed25519, nil
+	case *ecdsa.PublicKey:
+		if k.Curve != elliptic.P256() {
+			return "", fmt.Errorf("%w: an ECDSA key must be on P-256, not on %s", ErrKey, k.Curve.Params().Name)
+		}
+		return ECDSAP256SHA256, nil
+	case *rsa.PublicKey:
+		if n := k.N.BitLen(); n < MinRSABits || n > MaxRSABits {
+			return "", fmt.Errorf("%w: an RSA key has %d … %d bits, not %d", ErrKey, MinRSABits, MaxRSABits, n)
+		}
+		if k.E < 1<<16+1 || k.E%2 == 0 || k.N.Bit(0) == 0 {
+			return "", fmt.Errorf("%w: an RSA key has an odd modulus, and an odd exponent of at least 65537", ErrKey)
+		}
+		return RSAPSSSHA512, nil
+	default:
+		return "", fmt.Errorf("%w: it is one of Ed25519, ECDSA on P-256 or RSA, not a %T", ErrKey, public)
+	}
 }
 
 func newKey(id string, algorithm Algorithm, m *material) (Key, error) {
