@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -105,14 +106,29 @@ func stop(t *testing.T) {
 	}
 }
 
+// given are the addresses that freePort has answered with.
+var given sync.Map
+
+// freePort is an address that nobody listens at, another one at each call. The
+// system may give a port anew as soon as it is free, and Caddy would open it for two
+// servers without a word: each would get some of the other's requests.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := l.Addr().String()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, again := given.LoadOrStore(addr, true); !again {
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("the system gives the same ports again and again")
+	return ""
 }
 
 func (w *world) stripe() object {

@@ -27,11 +27,13 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := typed(t)
-	for _, port := range []string{"8443", "2019"} {
+	named := []string{"8443", "2019"}
+	free := freePorts(t, len(named))
+	for i, port := range named {
 		if !strings.Contains(script, ":"+port) {
 			t.Errorf("the section has no port %s", port)
 		}
-		script = strings.ReplaceAll(script, ":"+port, ":"+freePort(t))
+		script = strings.ReplaceAll(script, ":"+port, ":"+free[i])
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -85,16 +87,20 @@ func typed(t *testing.T) string {
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-func freePort(t *testing.T) string {
+// freePorts are n ports that nobody listens at. All are held until all are known,
+// or the system might give the same one twice.
+func freePorts(t *testing.T, n int) []string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	ports := make([]string, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if _, ports[i], err = net.SplitHostPort(l.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return ports
 }

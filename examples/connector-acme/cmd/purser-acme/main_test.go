@@ -52,7 +52,8 @@ func build(t *testing.T) string {
 // a key by the operators' commands.
 func start(t *testing.T) *gateway {
 	t.Helper()
-	g := &gateway{t: t, binary: build(t), dir: t.TempDir(), url: "http://" + freeAddress(t), admin: freeAddress(t)}
+	public, admin := freeAddresses(t)
+	g := &gateway{t: t, binary: build(t), dir: t.TempDir(), url: "http://" + public, admin: admin}
 	g.acme = books.New(books.Config{Now: time.Now, Client: &http.Client{Timeout: patience}})
 	server := httptest.NewServer(acmesim.New(g.acme))
 	t.Cleanup(func() {
@@ -106,14 +107,20 @@ const caddyfile = `{
 }
 `
 
-func freeAddress(t *testing.T) string {
+// freeAddresses are two addresses that nobody listens at. Both are held until both
+// are known, or the system might give the same one twice.
+func freeAddresses(t *testing.T) (string, string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var addr [2]string
+	for i := range addr {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addr[i] = l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr[0], addr[1]
 }
 
 // exec prepares a command of the binary. It outlives the test's own context, so
