@@ -89,8 +89,10 @@ func TestPolicies(t *testing.T) {
 			call: "POST /v1/refunds", body: `{"payment":"` + aPayment + `","amount":399}`,
 		},
 		{name: "a confirmation", rules: `{name: c, limit: {amount_max: {EUR: 499}}}`, call: "POST /v1/payments/" + aPayment + "/confirm", rule: "c"},
-		{name: "a confirmation has its payment's metadata", rules: `{name: c, when: 'has(metadata.tier) && metadata.tier == "new"', require: {mtls: true}}`,
-			call: "POST /v1/payments/" + aPayment + "/confirm", rule: "c"},
+		{
+			name: "a confirmation has its payment's metadata", rules: `{name: c, when: 'has(metadata.tier) && metadata.tier == "new"', require: {mtls: true}}`,
+			call: "POST /v1/payments/" + aPayment + "/confirm", rule: "c",
+		},
 		{name: "a cancellation has no amount", rules: `{name: c, limit: {amount_max: {EUR: 1}}}`, call: "POST /v1/payments/" + aPayment + "/cancel", body: "{}"},
 
 		// Whatever the policies could not read is refused, whatever they say.
