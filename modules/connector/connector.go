@@ -80,7 +80,8 @@ func StepsOf(c Connector, op payment.Operation) []Step {
 // Checker is implemented by connectors that can tell, before anything is
 // written or sent, that they cannot express an operation.
 type Checker interface {
-	// Check returns an error wrapping [ErrNotRepresentable] or [ErrUnsupported].
+	// Check returns an error wrapping [ErrNotRepresentable] or [ErrUnsupported]; one
+	// that is an [*UnsupportedError] is told to the merchant.
 	Check(op payment.Operation) error
 }
 
@@ -222,6 +223,9 @@ type Result struct {
 	// Payable goes with Declined: the PSP's object could still be paid, so it
 	// must be closed before another account is tried.
 	Payable bool `json:"payable,omitempty"`
+	// Unattended goes with Payable: the payer can pay it without another request
+	// of ours, so it must be closed before the payment ends as well.
+	Unattended bool `json:"unattended,omitempty"`
 	// Again goes with Pending of a Void: the same request must be made again
 	// (Alipay's retry_flag).
 	Again bool `json:"again,omitempty"`
@@ -301,6 +305,19 @@ func (o Outcome) String() string {
 		return "unknown"
 	}
 }
+
+// UnsupportedError is an [ErrUnsupported] in words for the merchant. They are the
+// connector's own, and hold nothing of the call.
+type UnsupportedError struct {
+	Param string // the field that asks for it, as the merchants' API has it, such as "channel"
+	Why   string
+}
+
+// Error writes both.
+func (e *UnsupportedError) Error() string { return e.Param + ": " + e.Why }
+
+// Unwrap makes it an [ErrUnsupported].
+func (e *UnsupportedError) Unwrap() error { return ErrUnsupported }
 
 // Errors that a connector may wrap.
 var (

@@ -32,7 +32,8 @@ const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
 var crockford = base32.NewEncoding(alphabet).WithPadding(base32.NoPadding)
 
 // IDs makes identifiers that sort by the time of their making: UUIDv7 (RFC
-// 9562 §5.7) in lower-case Crockford base32. Safe for concurrent use.
+// 9562 §5.7) in lower-case Crockford base32, whose two spare bits are at the end.
+// (A TypeID has them at the beginning, and reads otherwise.) Safe for concurrent use.
 type IDs struct {
 	// Now tells the time; nil is time.Now.
 	Now func() time.Time
@@ -81,4 +82,22 @@ func (g *IDs) New(prefix string) string {
 func IsID(prefix, s string) bool {
 	rest, ok := strings.CutPrefix(s, prefix+"_")
 	return ok && len(rest) == idLength && strings.Trim(rest, alphabet) == ""
+}
+
+// IDTime is when an identifier says that it was made, to the millisecond. It is the
+// word of whoever wrote the identifier. Of what is not one it is the zero time.
+func IDTime(s string) time.Time {
+	_, rest, _ := strings.Cut(s, "_")
+	if len(rest) != idLength {
+		return time.Time{}
+	}
+	var b [16]byte
+	if _, err := crockford.Decode(b[:], []byte(rest)); err != nil {
+		return time.Time{}
+	}
+	var ms int64
+	for _, one := range b[:6] {
+		ms = ms<<8 | int64(one)
+	}
+	return time.UnixMilli(ms)
 }

@@ -36,6 +36,20 @@ func TestIDs(t *testing.T) {
 	}
 }
 
+func TestIDTime(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1_800_000_000_123)
+	id := (&IDs{Now: func() time.Time { return now }}).New(PrefixKey)
+	for s, want := range map[string]time.Time{
+		id: now, "": {}, "key_": {}, "key": {}, id[:len(id)-1]: {}, id + "0": {}, strings.ToUpper(id): {}, "key_" + strings.Repeat("u", 26): {},
+		"key_" + strings.Repeat("0", 26): time.UnixMilli(0), "key_" + strings.Repeat("z", 26): time.UnixMilli(1<<48 - 1),
+	} {
+		if got := IDTime(s); !got.Equal(want) {
+			t.Errorf("IDTime(%q) = %s, want %s", s, got, want)
+		}
+	}
+}
+
 func TestIsID(t *testing.T) {
 	t.Parallel()
 	good := "pay_" + strings.Repeat("0", 26)
@@ -173,9 +187,13 @@ func TestAmounts(t *testing.T) {
 	if got := [...]int64{p.AmountCaptured(), p.AmountCapturable(), p.AmountUncaptured(), p.AmountRefunded(), p.AmountReservedForRefund()}; got != [...]int64{300, 500, 700, 50, 70} {
 		t.Errorf("got %v", got)
 	}
-	p.Attempts[1].Final = true // takes what is left with it
-	if got := p.AmountCapturable(); got != 0 {
-		t.Errorf("beside a final capture %d can be captured", got)
+	p.Attempts[1].Final = true // takes what is left with it, if it is done
+	if got := [...]int64{p.AmountCapturable(), p.AmountFree()}; got != [...]int64{500, 0} {
+		t.Errorf("beside a final capture %d is shown, and %d can be captured; want 500 and 0", got[0], got[1])
+	}
+	p.Attempts[1].Kind = KindVoid
+	if got := [...]int64{p.AmountCapturable(), p.AmountFree()}; got != [...]int64{0, 0} {
+		t.Errorf("beside a void %d is shown, and %d can be captured; want 0 and 0", got[0], got[1])
 	}
 	p.Status = Succeeded
 	if got := p.AmountUncaptured(); got != 0 {

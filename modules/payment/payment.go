@@ -21,6 +21,9 @@ type Payment struct {
 	Status  Status   `json:"status"`
 	Outcome Outcome  `json:"outcome"`
 	Error   *Failure `json:"error,omitempty"`
+	// Untold tells that the payment is processing and no event has said so yet:
+	// the call that began it has not ended.
+	Untold bool `json:"untold,omitempty"`
 
 	Amount        Money         `json:"amount"`
 	CaptureMethod CaptureMethod `json:"capture_method"`
@@ -162,6 +165,8 @@ type Refund struct {
 	Origin       Origin            `json:"origin"`
 	CreatedAt    time.Time         `json:"created_at"`
 	UpdatedAt    time.Time         `json:"updated_at"`
+	// Untold is [Payment.Untold] for a refund that is pending.
+	Untold bool `json:"untold,omitempty"`
 }
 
 // Attempt returns a pointer into p.Attempts, or nil.
@@ -220,7 +225,8 @@ func (p *Payment) AmountReservedForRefund() int64 {
 }
 
 // AmountCapturable is authorized − captured − reserved on the current charge,
-// in minor units: 0 unless the payment stands at [RequiresCapture].
+// in minor units: 0 unless the payment stands at [RequiresCapture]. Each capture
+// under way reserves its amount, and a void the whole rest.
 func (p *Payment) AmountCapturable() int64 {
 	rest := p.authorizedRest()
 	for i := range p.Attempts {
@@ -228,14 +234,27 @@ func (p *Payment) AmountCapturable() int64 {
 		if a.Charge != p.Charge || !a.Status.Open() {
 			continue
 		}
-		switch {
-		case a.Kind == KindCapture && !a.Final:
+		switch a.Kind {
+		case KindCapture:
 			rest -= a.Amount
-		case a.Kind == KindCapture || a.Kind == KindVoid:
-			return 0 // a final capture and a void each dispose of the whole rest
+		case KindVoid:
+			return 0
+		case KindAuthorize, KindRefund, KindSync:
 		}
 	}
 	return max(rest, 0)
+}
+
+// AmountFree is what another capture may take now, in minor units: it is
+// [Payment.AmountCapturable], and 0 while a final capture is under way, which lets
+// the rest go if it is done.
+func (p *Payment) AmountFree() int64 {
+	for i := range p.Attempts {
+		if a := &p.Attempts[i]; a.Charge == p.Charge && a.Status.Open() && a.Kind == KindCapture && a.Final {
+			return 0
+		}
+	}
+	return p.AmountCapturable()
 }
 
 // AmountUncaptured is [Payment.AmountCapturable] before reservations: what the

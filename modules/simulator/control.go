@@ -146,9 +146,27 @@ func (s *Simulator) getFaults(*http.Request) (any, error) {
 }
 
 func (s *Simulator) postFault(r *http.Request) (any, error) {
-	var f books.Fault
-	if err := read(r, &f); err != nil {
+	var in struct {
+		books.Fault `json:",inline"`
+		Times       *int     `json:"times"`
+		Probability *float64 `json:"probability"`
+	}
+	if err := read(r, &in); err != nil {
 		return nil, err
+	}
+	f := in.Fault
+	if in.Times != nil && in.Probability != nil {
+		return nil, errors.New("a fault has times or a probability, not both")
+	}
+	if in.Times != nil {
+		if f.Times = *in.Times; f.Times < 1 {
+			return nil, errors.New("times is at least 1")
+		}
+	}
+	if in.Probability != nil {
+		if f.Probability = *in.Probability; f.Probability <= 0 {
+			return nil, errors.New("probability is more than 0")
+		}
 	}
 	if f.Connector != "" && s.dialects[f.Connector] == nil {
 		return nil, errors.New("connector " + f.Connector + " is not simulated")

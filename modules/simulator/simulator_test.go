@@ -129,6 +129,8 @@ func TestFaultsOverHTTP(t *testing.T) {
 	for _, bad := range []string{
 		`{"fault":"earthquake"}`, `{"fault":"429","operation":"dance"}`, `{"fault":"429","connector":"bank"}`,
 		`{"fault":"429","times":-1}`, `{"fault":"429","probability":1.5}`, `{"fault":"429","speed":1}`, `{`,
+		`{"fault":"429","times":0}`, `{"fault":"429","probability":0}`, `{"fault":"429","times":2,"probability":0.5}`,
+		`{"fault":"429","times":0,"probability":0.5}`, `{"fault":"429","struck":1}`, `{"fault":"429","times":1.5}`,
 	} {
 		if status, _ := x.do("POST", "/_sim/faults", bad); status != http.StatusBadRequest {
 			t.Errorf("%s: got status %d, want 400", bad, status)
@@ -144,6 +146,15 @@ func TestFaultsOverHTTP(t *testing.T) {
 		}
 	}
 	x.pay("pm_card_visa")
+	x.ok("POST", "/_sim/faults", `{"fault":"429","probability":1}`)
+	for range 3 {
+		x.do("POST", "/stripe/v1/payment_intents", "amount=1000&currency=usd")
+	}
+	want := map[string]any{"fault": "429", "probability": 1.0, "struck": 3.0}
+	if d := cmp.Diff([]any{want}, x.ok("GET", "/_sim/faults", "")["faults"]); d != "" {
+		t.Errorf("faults (-want +got):\n%s", d)
+	}
+	x.ok("DELETE", "/_sim/faults", "")
 	x.ok("POST", "/_sim/faults", `{"fault":"429"}`)
 	if got := len(x.ok("GET", "/_sim/faults", "")["faults"].([]any)); got != 1 {
 		t.Errorf("got %d faults, want 1", got)

@@ -144,6 +144,9 @@ func checkState(r connector.Result) []string {
 	if r.Payable && r.State != connector.Declined {
 		complain("payable goes with declined, not with %s", r.State)
 	}
+	if r.Unattended && !r.Payable {
+		complain("unattended goes with payable")
+	}
 	if r.Again && r.State != connector.Pending {
 		complain("again goes with pending, not with %s", r.State)
 	}

@@ -88,6 +88,7 @@ func TestCheckResultSeesMistakes(t *testing.T) {
 		"not found of a void":      {connector.Result{State: connector.NotFound}, "answers a sync alone"},
 		"step done at the last":    {connector.Result{State: connector.StepDone, StepReference: "x"}, "at the last step"},
 		"payable though succeeded": {connector.Result{State: connector.Succeeded, Payable: true}, "payable goes with"},
+		"unattended, not payable":  {connector.Result{State: connector.Declined, Unattended: true, Failure: payment.Fail(payment.LostCard)}, "unattended goes with"},
 		"negative amount":          {connector.Result{State: connector.Succeeded, Amount: eur.With(-1)}, "out of bounds"},
 		"captured over authorized": {connector.Result{State: connector.Succeeded, Charge: charge(100, 101, 0)}, "does not hold"},
 		"refunded over captured":   {connector.Result{State: connector.Succeeded, Charge: charge(100, 50, 51)}, "does not hold"},

@@ -186,3 +186,19 @@ func TestAnswerHasNoHeader(t *testing.T) {
 		t.Error("a verdict on an empty 502")
 	}
 }
+
+// A payer is never sent to where webhooks go.
+func TestReturnURL(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		op   payment.Authorize
+		want string
+	}{
+		{"given", payment.Authorize{ReturnURL: "https://pay.example/return/t", NotifyURL: "https://pay.example/webhooks/a"}, "https://pay.example/return/t"},
+		{"not given", payment.Authorize{NotifyURL: "https://pay.example/webhooks/a"}, "https://checkout.example"},
+	} {
+		if got := returnURL(connector.Call{BaseURL: "https://checkout.example"}, tt.op); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}

@@ -98,18 +98,20 @@ type (
 
 // supported refuses what Adyen, or this connector, cannot do with a card.
 func supported(op payment.Authorize) error {
-	no := func(why string) error { return fmt.Errorf("adyen: %s: %w", why, connector.ErrUnsupported) }
+	no := func(param, why string) error {
+		return fmt.Errorf("adyen: %w", &connector.UnsupportedError{Param: param, Why: why})
+	}
 	switch {
 	case op.Method.Type != payment.MethodCard && op.Method.Type != payment.MethodCardToken:
-		return no("method " + op.Method.String())
+		return no("payment_method", "it is neither a card nor a card's token")
 	case op.Method.Type == payment.MethodCardToken && !name(op.Method.Token, maxPSPReference):
-		return no("a card token that is no storedPaymentMethodId")
+		return no("payment_method", "the card's token is no storedPaymentMethodId")
 	case op.Method.Type == payment.MethodCardToken && shopper(op) == "":
-		return no("a stored card without customer.id, the shopperReference it was stored under")
+		return no("customer.id", "a stored card needs the shopperReference that it was stored under")
 	case op.Channel == payment.ChannelInPerson:
-		return no("payments in person need a terminal")
+		return no("channel", "payments in person need a terminal")
 	case op.SetupFutureUsage != "":
-		return no("setup_future_usage: the gateway keeps no tokens")
+		return no("setup_future_usage", "the gateway keeps no tokens")
 	}
 	return nil
 }
@@ -196,16 +198,12 @@ func (r *paymentRequest) payer(op payment.Authorize) {
 }
 
 // returnURL is where the payer is sent back to; Adyen wants one even where nobody
-// will be sent anywhere.
+// will be sent anywhere. It is never where webhooks go: those are no pages.
 func returnURL(c connector.Call, op payment.Authorize) string {
-	switch {
-	case op.ReturnURL != "":
+	if op.ReturnURL != "" {
 		return op.ReturnURL
-	case op.NotifyURL != "":
-		return op.NotifyURL
-	default:
-		return c.BaseURL
 	}
+	return c.BaseURL
 }
 
 // metadata is the merchant's, as far as it fits, and our payment's ID.

@@ -103,17 +103,18 @@ func checkAuthorize(op payment.Authorize) error {
 	if _, err := yuan(op.Amount); err != nil {
 		return err
 	}
+	no := func(param, why string) error { return &connector.UnsupportedError{Param: param, Why: why} }
 	switch {
 	case op.Method.Type != payment.MethodAlipay:
-		return fmt.Errorf("%w: method %s", connector.ErrUnsupported, op.Method)
+		return no("payment_method", "it is not alipay")
 	case !op.Capture:
-		return fmt.Errorf("%w: capture apart from the payment", connector.ErrUnsupported)
+		return no("capture_method", "a payment cannot be captured apart")
 	}
 	switch op.Method.Flow {
 	case payment.FlowBarcode, payment.FlowQR, payment.FlowRedirect, payment.FlowApp, payment.FlowMiniProgram:
 		return nil
 	default:
-		return fmt.Errorf("%w: flow %q", connector.ErrUnsupported, op.Method.Flow)
+		return no("payment_method", "it has no such flow")
 	}
 }
 

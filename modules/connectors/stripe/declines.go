@@ -69,6 +69,7 @@ var verdicts = map[string]verdict{
 	"pin_try_exceeded":                       {payment.AuthenticationFailed, ""},
 	"payment_method_customer_decline":        {payment.CanceledByCustomer, ""},
 	"payment_intent_payment_attempt_expired": {payment.TimeExpired, ""},
+	"charge_expired_for_capture":             {payment.TimeExpired, payment.DoNotRetry}, // see lapsed
 	"payment_intent_payment_attempt_failed":  {payment.CardDeclined, ""},
 
 	"card_velocity_exceeded":           {payment.VelocityExceeded, ""},

@@ -23,9 +23,13 @@ var doubtful = map[string]bool{
 	"payment_intent_unexpected_state": true,
 	"charge_already_captured":         true,
 	"charge_already_refunded":         true,
-	"charge_expired_for_capture":      true,
 	"idempotency_key_in_use":          true,
 }
+
+// lapsed refuses a capture for good. What was captured cannot lapse, and a lost
+// send that was done would be answered by its own result under its key: so it is
+// a verdict on the sends before as well.
+const lapsed = "charge_expired_for_capture"
 
 // decodeError reads everything that is not a 200. Only Stripe's own error
 // object is believed: a proxy's page says nothing of what was done.
@@ -47,6 +51,12 @@ func decodeError(c connector.Call, r connector.Response) (connector.Result, erro
 	doubt := fmt.Errorf("status %d: type %.32q, code %.64q", r.StatusCode, e.Type, e.Code)
 	if e.Type == typeIdempotency || e.Type == typeAPI || doubtful[e.Code] {
 		return none, doubt
+	}
+	if e.Code == lapsed {
+		if c.Op.Kind() != payment.KindCapture {
+			return none, doubt
+		}
+		return decodeDecline(c, e)
 	}
 	switch r.StatusCode {
 	case http.StatusPaymentRequired:
@@ -98,6 +108,6 @@ func decodeDecline(c connector.Call, e *apiError) (connector.Result, error) {
 		return connector.Result{}, errors.New("a decline in another currency")
 	}
 	r.PSPReference, r.Amount, r.Charge, r.Card = pi.PSPReference, pi.Amount, pi.Charge, pi.Card
-	r.Payable = pi.State != connector.Canceled
+	r.Payable, r.Unattended = pi.State != connector.Canceled, pi.Unattended || pi.State == connector.ActionRequired
 	return r, nil
 }

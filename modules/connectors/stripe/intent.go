@@ -83,7 +83,8 @@ func (pi *intent) action(r *connector.Result, plain bool) {
 	if pi.NextAction != nil && pi.NextAction.Type != "" {
 		code = pi.NextAction.Type
 	}
-	r.State, r.Payable = connector.Declined, true
+	// Whoever has the payer's browser may bring it to an end all the same.
+	r.State, r.Payable, r.Unattended = connector.Declined, true, true
 	r.Failure = payment.FailPSP(payment.AuthenticationRequired, code, "")
 }
 

@@ -132,18 +132,20 @@ func (s *Connector) Encode(c connector.Call) (*http.Request, error) {
 
 // supported refuses what Stripe, or this connector, cannot do with a card.
 func supported(op payment.Authorize) error {
-	no := func(why string) error { return fmt.Errorf("stripe: %s: %w", why, connector.ErrUnsupported) }
+	no := func(param, why string) error {
+		return fmt.Errorf("stripe: %w", &connector.UnsupportedError{Param: param, Why: why})
+	}
 	switch {
 	case op.Method.Type != payment.MethodCard && op.Method.Type != payment.MethodCardToken:
-		return no("method " + op.Method.String())
+		return no("payment_method", "it is neither a card nor a card's token")
 	case op.Method.Type == payment.MethodCardToken && !isToken(op.Method.Token):
-		return no("a card token that is not a PaymentMethod (pm_…)")
+		return no("payment_method", "the card's token is not a PaymentMethod (pm_…)")
 	case op.Channel == payment.ChannelInPerson:
-		return no("payments in person need a Stripe Terminal reader")
+		return no("channel", "payments in person need a Stripe Terminal reader")
 	case op.Channel == payment.ChannelMOTO:
-		return no("mail and telephone orders: the API version in use does not document them")
+		return no("channel", "mail and telephone orders are not in the API version in use")
 	case op.SetupFutureUsage != "":
-		return no("setup_future_usage needs a Stripe customer, and the gateway keeps none")
+		return no("setup_future_usage", "it needs a Stripe customer, and the gateway keeps none")
 	}
 	return nil
 }

@@ -106,6 +106,8 @@ func TestCheck(t *testing.T) {
 		"refund off grid":    {payment.GiveBack{Amount: odd}, connector.ErrNotRepresentable},
 		"wallet":             {payment.Authorize{Amount: fine, Method: payment.Method{Type: payment.MethodAlipay}}, connector.ErrUnsupported},
 		"at a till":          {payment.Authorize{Amount: fine, Method: token, Channel: payment.ChannelInPerson}, connector.ErrUnsupported},
+		"by telephone":       {payment.Authorize{Amount: fine, Method: token, Channel: payment.ChannelMOTO}, connector.ErrUnsupported},
+		"to be kept":         {payment.Authorize{Amount: fine, Method: token, SetupFutureUsage: "off_session"}, connector.ErrUnsupported},
 		"void":               {payment.Void{}, nil},
 	}
 	for name, tt := range tests {

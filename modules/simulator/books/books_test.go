@@ -194,7 +194,15 @@ func TestFaultProbability(t *testing.T) {
 	if got := b.Faults.List(); len(got) != 1 || got[0].Times != 0 {
 		t.Errorf("got %+v, want one rule without an end", got)
 	}
-	for _, bad := range []books.Fault{{}, {Kind: "x"}, {Kind: books.E429, Operation: "x"}, {Kind: books.E429, Probability: 2}, {Kind: books.E429, Times: -1}} {
+	for _, bad := range []books.Fault{
+		{},
+		{Kind: "x"},
+		{Kind: books.E429, Operation: "x"},
+		{Kind: books.E429, Probability: 2},
+		{Kind: books.E429, Times: -1},
+		{Kind: books.E429, Times: 2, Probability: 0.5},
+		{Kind: books.E429, Struck: 1},
+	} {
 		if err := b.Faults.Add(bad); !errors.Is(err, books.ErrFault) {
 			t.Errorf("%+v: got %v, want ErrFault", bad, err)
 		}

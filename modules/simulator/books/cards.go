@@ -156,7 +156,7 @@ var Cards = []Card{
 	},
 	{Number: "4000009900000038", Token: "pm_card_multicapture", Means: "approved, takes more than one capture", MultiCapture: true},
 	{
-		Number: "4000009900000046", Token: "pm_card_captureDeclined", Means: "authorized, capture refused (the hold has lapsed)",
+		Number: "4000009900000046", Token: "pm_card_captureDeclined", Means: "authorized, capture refused (the hold has lapsed, and is let go)",
 		OnCapture: &Failure{Code: "charge_expired_for_capture", Message: "The authorization of this charge has expired: it can no longer be captured."},
 	},
 }

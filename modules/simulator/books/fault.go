@@ -52,9 +52,10 @@ type Fault struct {
 	Connector string    `json:"connector,omitzero"`
 	Operation string    `json:"operation,omitzero"`
 	Kind      FaultKind `json:"fault"`
-	// Times is how many more it strikes; with Probability set, 0 = no end.
+	// Times is how many more it strikes, each time it can. It is not set together
+	// with Probability.
 	Times int `json:"times,omitzero"`
-	// Probability is 0 … 1; 0 = always.
+	// Probability is that with which it strikes, again and again, up to 1.
 	Probability float64 `json:"probability,omitzero"`
 	// DelayMS is how long a delay holds, and how long a late webhook waits, in
 	// milliseconds; 0 = 30,000.
@@ -69,6 +70,8 @@ type Fault struct {
 	// Late goes with delay_before: the PSP acts once the delay is over, even
 	// though the client has gone.
 	Late bool `json:"late,omitzero"`
+	// Struck is how often it has struck. It is told, not set.
+	Struck int64 `json:"struck,omitzero"`
 }
 
 const (
@@ -111,6 +114,10 @@ func (t *Faults) Add(f Fault) error {
 		return fmt.Errorf("%w: fault %.40q is none of %v", ErrFault, f.Kind, FaultKinds)
 	case f.Times < 0 || f.Probability < 0 || f.Probability > 1 || f.DelayMS < 0:
 		return fmt.Errorf("%w: times and delay_ms are at least 0, probability is 0 … 1", ErrFault)
+	case f.Times > 0 && f.Probability > 0:
+		return fmt.Errorf("%w: it strikes either some times or with a probability", ErrFault)
+	case f.Struck != 0:
+		return fmt.Errorf("%w: a new one has struck nothing", ErrFault)
 	case f.Operation != "":
 		if _, err := ParseOperation(f.Operation); err != nil {
 			return fmt.Errorf("%w: %w", ErrFault, err)
@@ -166,6 +173,7 @@ func (t *Faults) take(connector string, op Operation, webhook bool) Fault {
 		if f.Probability > 0 && t.rand.Float64() >= f.Probability {
 			continue
 		}
+		f.Struck++
 		struck := *f
 		if f.Times > 0 {
 			if f.Times--; f.Times == 0 {

@@ -38,7 +38,7 @@ func TestRules(t *testing.T) {
 		"once":                         {books.Fault{}, books.OpCapture, 1, 1},
 		"three times":                  {books.Fault{Times: 3}, books.OpCapture, 3, 3},
 		"a quarter":                    {books.Fault{Probability: 0.25}, books.OpCapture, 200, 300},
-		"a quarter, seven times":       {books.Fault{Probability: 0.25, Times: 7}, books.OpCapture, 7, 7},
+		"always":                       {books.Fault{Probability: 1}, books.OpCapture, 1000, 1000},
 		"another operation":            {books.Fault{Operation: "void"}, books.OpCapture, 0, 0},
 		"another connector":            {books.Fault{Connector: "alipay"}, books.OpCapture, 0, 0},
 		"no operation of the contract": {books.Fault{}, books.OpOther, 0, 0},

@@ -383,6 +383,7 @@ const (
 	taskSettle       = "settle"
 	taskRefund       = "refund"
 	taskRefundFailed = "refund_failed"
+	taskLapse        = "lapse"
 )
 
 // due does what was scheduled. A charge that moved on meanwhile refuses it,
@@ -401,6 +402,8 @@ func (d *Dialect) due(t books.Task) {
 		d.settleRefund(t, payment.RefundSucceeded)
 	case taskRefundFailed:
 		d.settleRefund(t, payment.RefundFailed)
+	case taskLapse:
+		d.lapse(&charge)
 	}
 }
 
@@ -429,6 +432,7 @@ func (c *call) captureIntent() (document, error) {
 	}
 	c.executed = true
 	if card, ok := books.FindCard(charge.Card); ok && card.OnCapture != nil && charge.Status == payment.RequiresCapture {
+		c.d.b.Later(c.d.b.Settle(), books.Task{Connector: Connector, Charge: c.id, What: taskLapse})
 		e := invalid(card.OnCapture.Code, "", card.OnCapture.Message)
 		e.intent = c.intent(&charge).body
 		return document{}, e

@@ -386,6 +386,20 @@ func TestMultiCapture(t *testing.T) {
 		map[string]any{"error.param": "final_capture"})
 }
 
+// A hold that has lapsed cannot be captured, and is let go as Stripe does it.
+func TestLapse(t *testing.T) {
+	t.Parallel()
+	x := open(t)
+	a := x.pay("pm_card_captureDeclined", "manual")
+	pi := "/v1/payment_intents/" + a.at("id").(string)
+	for range 2 {
+		check(t, x.must(pi+"/capture", "", "", ""), 400, map[string]any{"error.code": "charge_expired_for_capture"})
+	}
+	x.b.Advance()
+	check(t, x.must(pi, ""), 200, map[string]any{"status": "canceled", "cancellation_reason": "automatic", "amount_capturable": 0.0})
+	x.want(1000, 0, 0, payment.Canceled)
+}
+
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	x := open(t)
