@@ -383,3 +383,51 @@ func TestDistrust(t *testing.T) {
 		})
 	}
 }
+
+// A key that was made elsewhere a moment ago is good here, whether or not the news has
+// come; one that claims to be older is not worth a look.
+func TestYoungKey(t *testing.T) {
+	now := start
+	is := issuer(&now)
+	merchant, err := is.CreateMerchant("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, text, err := is.CreateKey(access.KeyRequest{Merchant: merchant.ID, Mode: payment.Test})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		age    time.Duration
+		k      access.Key
+		lookup error
+		looks  int
+		want   error
+	}{
+		{"made just now", 0, key, nil, 1, nil},
+		{"made a while ago", 9 * time.Second, key, nil, 1, nil},
+		{"by a clock that is ahead", -9 * time.Second, key, nil, 1, nil},
+		{"made up", 0, access.Key{}, nil, 1, access.ErrUnauthenticated},
+		{"the store is away", 0, key, errors.New("away"), 1, access.ErrNotLoaded},
+		{"old", 10 * time.Second, key, nil, 0, access.ErrUnauthenticated},
+		{"of the future", -10 * time.Second, key, nil, 0, access.ErrUnauthenticated},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			looks := 0
+			d := access.NewDirectory(pepper, func(context.Context) ([]access.Merchant, []access.Key, error) {
+				return nil, nil, nil
+			}, func() time.Time { return start.Add(tt.age) })
+			d.Distrust(func() bool { return true }, func(context.Context, string) (access.Merchant, access.Key, error) {
+				looks++
+				return merchant, tt.k, tt.lookup
+			})
+			if err := d.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Authenticate(t.Context(), text); !errors.Is(err, tt.want) || looks != tt.looks {
+				t.Errorf("got error %v and %d looks, want %v and %d", err, looks, tt.want, tt.looks)
+			}
+		})
+	}
+}

@@ -11,25 +11,30 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/purser-pay/purser/modules/payment"
 )
 
 var (
 	// ErrUnauthenticated refuses a credential. The text of what wraps it says
 	// why, for logs; callers hear one and the same answer.
 	ErrUnauthenticated = errors.New("unauthenticated")
+	// ErrWrongKey is an [ErrUnauthenticated] of an ID that nobody has, or of a secret
+	// that is not its own: what a guess comes to, and no key that was ever good.
+	ErrWrongKey = fmt.Errorf("%w: unknown key or wrong secret", ErrUnauthenticated)
 	// ErrNetwork is an [ErrUnauthenticated] of a key that is good, but not from the
 	// caller's address. The caller is not told so: it may be a thief.
 	ErrNetwork = fmt.Errorf("%w: not from this network", ErrUnauthenticated)
 	// ErrNotLoaded tells that the directory has never been read, or may be out of
 	// date and the store cannot be asked, so that nobody can be let in.
-	ErrNotLoaded = errors.New("the directory of keys is not loaded")
+	ErrNotLoaded = errors.New("what is known of credentials is not loaded")
 )
 
 // Directory answers who a key belongs to without a look-up in the store: it
 // holds a snapshot of all merchants and keys, which [Directory.Refresh]
-// replaces as a whole. Where others write to the store as well and this node has
-// lost touch with them, each key is looked up; see [Directory.Distrust]. Safe for
-// concurrent use; Authenticate takes no lock.
+// replaces as a whole. Where others write to the store as well, a key that they have
+// only just made is looked up, and every key while this node has lost touch with them;
+// see [Directory.Distrust]. Safe for concurrent use; Authenticate takes no lock.
 type Directory struct {
 	peppers  []*hasher // the current one first
 	load     func(context.Context) ([]Merchant, []Key, error)
@@ -76,7 +81,9 @@ type Lookup func(ctx context.Context, key string) (Merchant, Key, error)
 
 // Distrust makes the directory look up each key in the store while current
 // answers false, as it should where a key may have been revoked elsewhere without
-// our hearing of it. It is called before the directory is used, if at all.
+// our hearing of it. While it answers true, a key is looked up only where it is
+// unknown and its ID is of the last seconds: whoever was handed it may be quicker than
+// the news. It is called before the directory is used, if at all.
 func (d *Directory) Distrust(current func() bool, lookup Lookup) {
 	d.current, d.lookup = current, lookup
 }
@@ -89,14 +96,26 @@ func (d *Directory) find(ctx context.Context, id string) (k Key, known, employed
 	}
 	if d.current == nil || d.current() {
 		k, known = s.keys[id]
-		_, employed = s.merchants[k.Merchant]
-		return k, known, employed, nil
+		if known || d.lookup == nil || !young(id, d.now()) {
+			_, employed = s.merchants[k.Merchant]
+			return k, known, employed, nil
+		}
 	}
 	m, k, err := d.lookup(ctx, id)
 	if err != nil {
 		return k, false, false, fmt.Errorf("%w: %w", ErrNotLoaded, err)
 	}
 	return k, k.ID == id, m.ID != "" && m.ID == k.Merchant, nil
+}
+
+// youth is how long after its making a key may be unknown to a node that believes
+// itself up to date: the news of it takes milliseconds, and clocks differ.
+const youth = 10 * time.Second
+
+// young tells whether the ID of a key says that it was made just now. Who makes such
+// IDs up costs a look-up each, before [Throttle] holds him back.
+func young(id string, now time.Time) bool {
+	return now.Sub(payment.IDTime(id)).Abs() < youth
 }
 
 type snapshot struct {
@@ -163,8 +182,8 @@ func (d *Directory) Authenticate(ctx context.Context, text string) (Principal, e
 }
 
 // AuthenticateFrom tells whose key a text is that came from an address. It fails
-// with [ErrUnauthenticated] (wrapped) on all that is not a valid key now, [ErrNetwork]
-// among them, and with [ErrNotLoaded] before the first Refresh. An unknown ID and
+// with [ErrUnauthenticated] (wrapped) on all that is not a valid key now, [ErrWrongKey]
+// and [ErrNetwork] among them, and with [ErrNotLoaded] before the first Refresh. An unknown ID and
 // a wrong secret take the same path, so that the time taken does not tell which IDs
 // exist. No error holds any part of the secret.
 func (d *Directory) AuthenticateFrom(ctx context.Context, text string, from netip.Addr) (Principal, error) {
@@ -192,7 +211,7 @@ func (d *Directory) prove(ctx context.Context, parsed ParsedKey, from netip.Addr
 	now := d.now()
 	switch {
 	case !same || !known || key.Mode != parsed.Mode:
-		return Principal{}, fmt.Errorf("%w: unknown key or wrong secret", ErrUnauthenticated)
+		return Principal{}, ErrWrongKey
 	case !key.ExpiresAt.IsZero() && !now.Before(key.ExpiresAt):
 		return Principal{}, fmt.Errorf("%w: %s has expired", ErrUnauthenticated, key.ID)
 	case !key.RevokedAt.IsZero() && !now.Before(key.RevokedAt):

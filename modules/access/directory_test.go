@@ -68,7 +68,7 @@ func TestAuthenticateFrom(t *testing.T) {
 		{"from nobody knows where", text, "", access.ErrNetwork},
 		{"a key without networks", freeText, "198.51.100.1", nil},
 		{"a key without networks, from nobody knows where", freeText, "", nil},
-		{"a wrong secret, from next door", forged, "203.0.114.0", access.ErrUnauthenticated},
+		{"a wrong secret, from next door", forged, "203.0.114.0", access.ErrWrongKey},
 		{"a revoked key, from next door", revokedText, "203.0.114.0", access.ErrUnauthenticated},
 	} {
 		var from netip.Addr
@@ -83,6 +83,9 @@ func TestAuthenticateFrom(t *testing.T) {
 			t.Errorf("%s: %v is no ErrUnauthenticated", tt.name, err)
 		}
 		// Who has no good credential is not told that the address is wrong as well.
+		if got, want := errors.Is(err, access.ErrWrongKey), errors.Is(tt.want, access.ErrWrongKey); got != want {
+			t.Errorf("%s: %v is taken for a guess: %t, want %t", tt.name, err, got, want)
+		}
 		if errors.Is(tt.want, access.ErrUnauthenticated) && !errors.Is(tt.want, access.ErrNetwork) && errors.Is(err, access.ErrNetwork) {
 			t.Errorf("%s: got %v, want no word of networks", tt.name, err)
 		}

@@ -47,7 +47,8 @@ const (
 	// prefixSlots is how many IDs one shard counts over all addresses. Two that share
 	// a slot are counted together, which at worst makes both Slow.
 	prefixSlots = 64
-	// sight is how many addresses are looked at for the one to forget.
+	// sight is how many addresses are looked at for the one to forget, and more only
+	// where all of those are refused.
 	sight = 8
 	// provenFor is how long a success keeps a pair from sharing its address's fate.
 	provenFor = 24 * time.Hour
@@ -71,7 +72,7 @@ const (
 //
 // Memory is bounded. Where an address more is to be remembered, one goes that has
 // calmed down, or else the one of a few that has failed the least; one that is
-// refused goes only where all of those are. To have one address forgotten thus
+// refused goes only where all of its shard are. To have one address forgotten thus
 // takes more of them that were refused than are remembered: who has so many gains
 // more by using them. Of the IDs that are tried at one address eight are told apart,
 // by the same rule.
@@ -266,10 +267,11 @@ func (s *throttleShard) take(at netip.Addr, now int64, l *Limits) *offender {
 }
 
 // leastWorth finds who is forgotten: of the next few the first one that has
-// calmed down, or else the one with the least to its name.
+// calmed down, or else the one with the least to its name. Where all of those are
+// refused, it looks further.
 func (s *throttleShard) leastWorth(now int64, l *Limits) int {
 	least, lowest := 0, int64(-1)
-	for range sight {
+	for n := 0; n < sight || n < len(s.offenders) && lowest > int64(l.Address); n++ {
 		i := s.hand
 		s.hand = (s.hand + 1) % len(s.offenders)
 		worth := s.offenders[i].worth(now, l)

@@ -209,7 +209,7 @@ func TestNoThrottle(t *testing.T) {
 func TestThrottleBounded(t *testing.T) {
 	const most = 1024
 	th := access.NewThrottle(access.Limits{Addresses: most, Most: time.Hour, First: time.Hour})
-	refused := make([]netip.Addr, 100)
+	refused := make([]netip.Addr, 200)
 	for i := range refused {
 		refused[i] = address(1<<20 + i)
 		guesses(th, 10, always(victim), refused[i], start)

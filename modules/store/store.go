@@ -99,6 +99,11 @@ type Reader interface {
 	// APIKeys returns all keys of a merchant, or of all for "", oldest first.
 	APIKeys(merchant string) ([]access.Key, error)
 
+	// TokenRevocation returns the one of a selector.
+	TokenRevocation(s access.TokenSelector) (access.TokenRevocation, error)
+	// TokenRevocations returns all of them, oldest first.
+	TokenRevocations() ([]access.TokenRevocation, error)
+
 	// Setting returns a small value that operators or the gateway keep.
 	Setting(name string) (string, error)
 
@@ -126,7 +131,8 @@ type Tx interface {
 	// that is there with claimed false. An expired one counts as absent.
 	ClaimKey(k IdempotencyKey, now time.Time) (held IdempotencyKey, claimed bool, err error)
 	// PutKey writes the answer of a claimed key, or renews its lease. A key that
-	// nobody holds is [ErrNotFound].
+	// nobody holds is [ErrNotFound], and one that has its answer [ErrConflict]: its
+	// lease had ended, and somebody else was quicker.
 	PutKey(k IdempotencyKey) error
 	// DeleteKey gives a claimed key back; an absent one is no error.
 	DeleteKey(k KeyScope) error
@@ -152,6 +158,10 @@ type Tx interface {
 	Enqueue(q Queue, i Item) error
 	// Dequeue removes an item; an absent one is no error.
 	Dequeue(q Queue, id string) error
+	// Return ends a lease: i is an item as [Store.Lease] handed it out. Where nobody has
+	// put it or been handed it since, it is removed, or moved where next is not nil.
+	// Otherwise nothing happens: what was put meanwhile is news, and not done.
+	Return(q Queue, i Item, next *Item) error
 
 	// PutNonce spends a nonce. One that is there, and has not expired at now, is
 	// [ErrConflict]; so is one whose own expiry is not after now, which would
@@ -170,6 +180,9 @@ type Tx interface {
 	// UseAPIKey notes that a key was used. A time before the one that is noted
 	// changes nothing; a key that is not there is no error.
 	UseAPIKey(id string, at time.Time) error
+	// PutTokenRevocation writes a revocation. An earlier time than the one that is
+	// there changes nothing.
+	PutTokenRevocation(r access.TokenRevocation) error
 	PutSetting(name, value string) error
 }
 

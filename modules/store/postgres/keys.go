@@ -57,7 +57,13 @@ func (t *tx) ClaimKey(k store.IdempotencyKey, now time.Time) (store.IdempotencyK
 
 // PutKey implements [store.Tx].
 func (t *tx) PutKey(k store.IdempotencyKey) error {
-	return t.put("put idempotency key", wPutKey, store.ErrNotFound, keyArgs(&k)...)
+	n, err := t.write("put idempotency key", wPutKey, keyArgs(&k)...)
+	if err == nil && n == 0 {
+		if _, err = t.Key(k.KeyScope); err == nil {
+			err = store.ErrConflict // it has its answer already
+		}
+	}
+	return err
 }
 
 // DeleteKey implements [store.Tx].

@@ -40,3 +40,26 @@ func TestLate(t *testing.T) {
 		}
 	}
 }
+
+// An update whose connection broke runs again; one that has waited for an answer as
+// long as anybody may does not, whichever of its two deadlines is seen first: its
+// caller would hear after twice the patience that the store is away.
+func TestSilenceIsNotRunAgain(t *testing.T) {
+	s := open(t, Config{DSN: schema(t)})
+	l, done, err := s.link(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	defer l.release()
+	if err := l.conn.Conn().Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cause := errors.New("read: i/o timeout")
+	for silent, want := range map[bool]bool{true: false, false: true} {
+		got := l.fault(cause, silent)
+		if !errors.Is(got, store.ErrUnavailable) || !errors.Is(got, cause) || again(got) != want {
+			t.Errorf("silent %t: got %v, run again %t, want ErrUnavailable, its cause, and %t", silent, got, again(got), want)
+		}
+	}
+}

@@ -139,7 +139,7 @@ func (l *link) trip() error {
 		// Where one connection is silent, those that idle may be as well.
 		l.s.pool.Reset()
 	}
-	return l.fault(err)
+	return l.fault(err, ctx.Err() != nil)
 }
 
 // opError says which statement of a batch failed.
@@ -232,15 +232,19 @@ var (
 )
 
 // fault puts an error of this link under the error of package store that it
-// means.
-func (l *link) fault(err error) error {
+// means. silent tells that the time for the answer is over: the connection is not
+// lost then, and whoever waits has waited too long for another run.
+func (l *link) fault(err error, silent bool) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*pgconn.PgError](err); !ok && l.conn.Conn().IsClosed() {
-		return fmt.Errorf("postgres: %w: %w: %w", store.ErrUnavailable, errLost, err)
+	if _, ok := errors.AsType[*pgconn.PgError](err); ok || !l.conn.Conn().IsClosed() {
+		return fault("", err)
 	}
-	return fault("", err)
+	if silent {
+		return fmt.Errorf("postgres: %w: no answer in time: %w", store.ErrUnavailable, err)
+	}
+	return fmt.Errorf("postgres: %w: %w: %w", store.ErrUnavailable, errLost, err)
 }
 
 // late tells that the time that a link has for its work was over before a statement

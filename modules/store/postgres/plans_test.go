@@ -201,6 +201,7 @@ func (p planner) fill(t *testing.T) {
 		"INSERT INTO merchants SELECT 'mer_' || i, " + created + ", '{}' FROM " + n,
 		"INSERT INTO nonces SELECT decode(md5(i::text), 'hex'), " + created + ", 0 FROM " + n,
 		"INSERT INTO counters SELECT 'counter_' || i, 0, " + created + " FROM " + n,
+		"INSERT INTO token_revocations SELECT 'https://idp.example', 'jti', 'token_' || i, " + created + " FROM " + n,
 		"INSERT INTO api_keys SELECT 'key_' || i, 'mer_' || i, " + created + ", decode(repeat('00', 32), 'hex'), '{}' FROM " + n,
 		"INSERT INTO endpoints SELECT 'we_' || i, 'mer_' || i / 4, 'test', 1, true, '{}', " + created + ", '{}' FROM " + n,
 		"INSERT INTO settings SELECT i::text, '' FROM " + n,
@@ -236,6 +237,8 @@ func everything(t *testing.T, s *Store) {
 		note(r.APIKey("x"))
 		note(r.APIKeys("m"))
 		note(r.APIKeys(""))
+		note(r.TokenRevocation(access.TokenSelector{Issuer: "i", Claim: access.ByTokenID, Value: "x"}))
+		note(r.TokenRevocations())
 		note(r.Setting("x"))
 		note(r.Unresolved())
 		note(r.Active("a"))
@@ -248,7 +251,9 @@ func everything(t *testing.T, s *Store) {
 		err = errors.Join(err, full, tx.PutNonce(store.Nonce{Value: "x", Expires: now.Add(time.Hour)}, now), tx.UseAPIKey("k", now), tx.PutPayment(p), tx.PutPayment(&second), tx.PutRef(store.Ref{}), tx.PutKey(key),
 			tx.PutEvent(payment.Event{ID: "evt_x"}), tx.PutEndpoint(&e), tx.PutEndpoint(&secondE), tx.DeleteEndpoint(e.ID),
 			tx.PutDelivery(payment.Delivery{ID: "whd_x"}), tx.Enqueue(store.Recover, store.Item{ID: "x"}), tx.Dequeue(store.Recover, "x"),
-			tx.PutMerchant(access.Merchant{ID: "m"}), tx.PutAPIKey(access.Key{ID: "k"}), tx.PutSetting("x", ""), tx.DeleteKey(key.KeyScope), read(tx))
+			tx.Return(store.Recover, store.Item{ID: "x"}, nil), tx.Return(store.Recover, store.Item{ID: "x"}, &store.Item{ID: "x"}),
+			tx.PutMerchant(access.Merchant{ID: "m"}), tx.PutAPIKey(access.Key{ID: "k"}),
+			tx.PutTokenRevocation(access.TokenRevocation{RevokedAt: now}), tx.PutSetting("x", ""), tx.DeleteKey(key.KeyScope), read(tx))
 		if err != nil {
 			return err
 		}

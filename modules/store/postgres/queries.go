@@ -14,21 +14,24 @@ const (
 	qRef = `SELECT payment, attempt FROM refs WHERE account = $1 AND reference = $2`
 	qKey = `SELECT fingerprint, payment, object, lease, status, success, content_type, body, expires
 		FROM idempotency_keys WHERE merchant = $1 AND mode = $2 AND key = $3`
-	qEvent         = `SELECT ` + eventColumns + ` FROM events AS t WHERE t.id = $1`
-	qEndpoint      = `SELECT p.data, p.version FROM endpoints AS p WHERE p.id = $1`
-	qEndpoints     = `SELECT data, version FROM endpoints WHERE merchant = $1 AND mode = ANY ($2) ORDER BY created, id`
-	qAllEndpoints  = `SELECT data, version FROM endpoints WHERE mode = ANY ($1) ORDER BY created, id`
-	qMerchant      = `SELECT data FROM merchants WHERE id = $1`
-	qMerchants     = `SELECT data FROM merchants ORDER BY created, id`
-	qAccessKey     = `SELECT ` + accessKeyColumns + ` FROM api_keys WHERE id = $1`
-	qAccessKeys    = `SELECT ` + accessKeyColumns + ` FROM api_keys WHERE merchant = $1 ORDER BY created, id`
-	qAllAccessKeys = `SELECT ` + accessKeyColumns + ` FROM api_keys ORDER BY created, id`
-	qSetting       = `SELECT value FROM settings WHERE name = $1`
+	qEvent            = `SELECT ` + eventColumns + ` FROM events AS t WHERE t.id = $1`
+	qEndpoint         = `SELECT p.data, p.version FROM endpoints AS p WHERE p.id = $1`
+	qEndpoints        = `SELECT data, version FROM endpoints WHERE merchant = $1 AND mode = ANY ($2) ORDER BY created, id`
+	qAllEndpoints     = `SELECT data, version FROM endpoints WHERE mode = ANY ($1) ORDER BY created, id`
+	qMerchant         = `SELECT data FROM merchants WHERE id = $1`
+	qMerchants        = `SELECT data FROM merchants ORDER BY created, id`
+	qAccessKey        = `SELECT ` + accessKeyColumns + ` FROM api_keys WHERE id = $1`
+	qAccessKeys       = `SELECT ` + accessKeyColumns + ` FROM api_keys WHERE merchant = $1 ORDER BY created, id`
+	qAllAccessKeys    = `SELECT ` + accessKeyColumns + ` FROM api_keys ORDER BY created, id`
+	qTokenRevocation  = `SELECT ` + tokenRevocationColumns + ` FROM token_revocations WHERE issuer = $1 AND claim = $2 AND value = $3`
+	qTokenRevocations = `SELECT ` + tokenRevocationColumns + ` FROM token_revocations ORDER BY revoked, issuer, claim, value`
+	qSetting          = `SELECT value FROM settings WHERE name = $1`
 
 	deliveryColumns = `t.id, t.merchant, t.mode, t.endpoint, t.event, t.type, t.try, t.delivered, t.status, t.error,
 		t.took, t.next, t.created`
-	accessKeyColumns = `data, hash, pepper, allow_ip, signing, signing_key, last_used`
-	eventColumns     = `t.id, t.type, t.merchant, t.mode, t.payment, t.sequence, t.created, t.object`
+	accessKeyColumns       = `data, hash, pepper, allow_ip, signing, signing_key, last_used`
+	tokenRevocationColumns = `issuer, claim, value, revoked` //nolint:gosec // G101: names of columns
+	eventColumns           = `t.id, t.type, t.merchant, t.mode, t.payment, t.sequence, t.created, t.object`
 )
 
 // The queue, and what else is a transaction of its own.
@@ -48,6 +51,8 @@ const (
 		SELECT ctid FROM nonces WHERE expires <= $1 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED))`
 	qSweepCounters = `DELETE FROM counters WHERE ctid = ANY (ARRAY (
 		SELECT ctid FROM counters WHERE expires <= $1 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED))`
+	qSweepTokenRevocations = `DELETE FROM token_revocations WHERE ctid = ANY (ARRAY (
+		SELECT ctid FROM token_revocations WHERE revoked <= $1 ORDER BY revoked LIMIT $2 FOR UPDATE SKIP LOCKED))`
 	qSpendNonce = `INSERT INTO nonces (digest, expires, spender) VALUES ($1, $2, $4)
 		ON CONFLICT (digest) DO UPDATE SET expires = excluded.expires, spender = excluded.spender
 		WHERE nonces.expires <= $3 OR nonces.spender = excluded.spender`
@@ -103,7 +108,7 @@ var (
 		WHERE idempotency_keys.expires <= $13`}
 	wPutKey = updates(`UPDATE idempotency_keys SET fingerprint = $4, payment = $5, object = $6, lease = $7, status = $8,
 			success = $9, content_type = $10, body = $11, expires = $12
-		WHERE merchant = $1 AND mode = $2 AND key = $3`)
+		WHERE merchant = $1 AND mode = $2 AND key = $3 AND status = 0`)
 	wDeleteKey = always(`DELETE FROM idempotency_keys WHERE merchant = $1 AND mode = $2 AND key = $3`)
 
 	wPutEvent = inserts(insertEvent)
@@ -123,6 +128,8 @@ var (
 
 	wEnqueue = always(`INSERT INTO queue (queue, id, due, tries, payload) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (queue, id) DO UPDATE SET due = excluded.due, tries = excluded.tries, payload = excluded.payload`)
+	wReturn  = always(`DELETE FROM queue WHERE queue = $1 AND id = $2 AND due = $3 AND tries = $4`)
+	wMove    = always(`UPDATE queue SET due = $5, tries = $6, payload = $7 WHERE queue = $1 AND id = $2 AND due = $3 AND tries = $4`)
 	wDequeue = always(`DELETE FROM queue WHERE queue = $1 AND id = $2`)
 
 	wPutNonce = updates(`INSERT INTO nonces (digest, expires, spender) VALUES ($1, $2, 0)
@@ -136,7 +143,9 @@ var (
 		ON CONFLICT (id) DO UPDATE SET merchant = excluded.merchant, created = excluded.created, hash = excluded.hash,
 			data = excluded.data, pepper = excluded.pepper, allow_ip = excluded.allow_ip, signing = excluded.signing,
 			signing_key = excluded.signing_key`)
-	wUseAPIKey  = always(`UPDATE api_keys SET last_used = $2 WHERE id = $1 AND (last_used IS NULL OR last_used < $2)`)
+	wUseAPIKey          = always(`UPDATE api_keys SET last_used = $2 WHERE id = $1 AND (last_used IS NULL OR last_used < $2)`)
+	wPutTokenRevocation = always(`INSERT INTO token_revocations AS t (issuer, claim, value, revoked) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (issuer, claim, value) DO UPDATE SET revoked = excluded.revoked WHERE t.revoked < excluded.revoked`)
 	wPutSetting = always(`INSERT INTO settings (name, value) VALUES ($1, $2)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`)
 	wNotify = always(`SELECT pg_notify(` + channel + `, $1)`)

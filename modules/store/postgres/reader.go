@@ -86,8 +86,8 @@ func (r *reader) one(from source, scan func(pgx.Row) error, args ...any) error {
 	}
 	switch {
 	case from.keep == shared:
-		// Two that read before they write would wait for each other.
-		t.lock(from.table, map[mode]string{bold: "SHARE", careful: tableLock}[t.mode])
+		// Of two that read it and then write to it the server ends one, which runs again.
+		t.lock(from.table, "SHARE")
 		return read()
 	case from.keep == locked, from.keep == versioned && t.mode == careful:
 		s.sql += " FOR UPDATE"

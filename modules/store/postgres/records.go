@@ -173,6 +173,39 @@ func (t *tx) UseAPIKey(id string, at time.Time) error {
 	return t.put("note use of api key", wUseAPIKey, nil, id, floor(at))
 }
 
+// TokenRevocation implements [store.Reader].
+func (r *reader) TokenRevocation(s access.TokenSelector) (v access.TokenRevocation, err error) {
+	err = r.one(source{"read token revocation", qTokenRevocation, "token_revocations", locked}, func(row pgx.Row) (err error) {
+		v, err = scanTokenRevocation(row)
+		return err
+	}, s.Issuer, string(s.Claim), s.Value)
+	return v, err
+}
+
+// TokenRevocations implements [store.Reader].
+func (r *reader) TokenRevocations() (all []access.TokenRevocation, err error) {
+	err = r.many("list token revocations", "token_revocations", qTokenRevocations, nil, func(row pgx.Rows) error {
+		v, err := scanTokenRevocation(row)
+		all = append(all, v)
+		return err
+	})
+	return all, err
+}
+
+func scanTokenRevocation(row pgx.Row) (v access.TokenRevocation, err error) {
+	err = row.Scan(&v.Issuer, &v.Claim, &v.Value, instant(&v.RevokedAt))
+	return v, err
+}
+
+// PutTokenRevocation implements [store.Tx].
+func (t *tx) PutTokenRevocation(r access.TokenRevocation) error {
+	err := t.put("put token revocation", wPutTokenRevocation, nil, r.Issuer, string(r.Claim), r.Value, floor(r.RevokedAt))
+	if err != nil {
+		return err
+	}
+	return t.notify(Change{TokensRevoked, r.Issuer})
+}
+
 // Setting implements [store.Reader].
 func (r *reader) Setting(name string) (v string, err error) {
 	err = r.one(source{"read setting", qSetting, "settings", shared},
@@ -191,4 +224,13 @@ func (t *tx) PutSetting(name, value string) error {
 // notify tells every node of a change, if and when it is committed.
 func (t *tx) notify(c Change) error {
 	return t.put("notify", wNotify, nil, c.payload())
+}
+
+// Return implements [store.Tx].
+func (t *tx) Return(q store.Queue, i store.Item, next *store.Item) error {
+	args := []any{string(q), i.ID, floor(i.Due), i.Tries}
+	if next == nil {
+		return t.put("return", wReturn, nil, args...)
+	}
+	return t.put("return", wMove, nil, append(args, floor(next.Due), next.Tries, next.Payload)...)
 }

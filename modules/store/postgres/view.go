@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/store"
 )
 
@@ -97,7 +98,7 @@ const nonceSlack = time.Minute
 
 // Sweep deletes up to limit rows that have had their time at now: idempotency
 // keys, then nonces and counters, then lines of the delivery log that are 30 days
-// old. It tells how many: fewer than limit means that nothing is left to do. What
+// old, then revocations that are of [access.TokenRevocationAge]. It tells how many: fewer than limit means that nothing is left to do. What
 // another node is sweeping is left to it.
 func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (n int, err error) {
 	for _, sweep := range []struct {
@@ -108,6 +109,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (n int, err
 		{qSweepNonces, now.Add(-nonceSlack)},
 		{qSweepCounters, now},
 		{qSweepDeliveries, now.Add(-deliveryAge)},
+		{qSweepTokenRevocations, now.Add(-access.TokenRevocationAge)},
 	} {
 		if n >= limit {
 			break

@@ -36,13 +36,14 @@ const (
 	Everything      Kind = ""
 	MerchantChanged Kind = "merchant"
 	APIKeyChanged   Kind = "api_key"
+	TokensRevoked   Kind = "token_revocation"
 	SettingChanged  Kind = "setting"
 )
 
 // Change is something that a node may have kept in memory, and that has changed.
 type Change struct {
 	Kind Kind
-	ID   string // of the merchant or key, or the setting's name; "" = any
+	ID   string // of the merchant or key, or the issuer's or setting's name; "" = any
 }
 
 func (c Change) payload() string {
@@ -57,7 +58,7 @@ func parseChange(payload string) Change {
 	return Change{Kind(kind), id}
 }
 
-// Watcher hears of the merchants, API keys and settings that any node changes.
+// Watcher hears of the merchants, API keys, token revocations and settings that any node changes.
 type Watcher struct {
 	s    *Store
 	fn   func(context.Context, Change) error

@@ -68,7 +68,13 @@ func (t *tx) ClaimKey(k store.IdempotencyKey, now time.Time) (store.IdempotencyK
 func (t *tx) PutKey(k store.IdempotencyKey) error {
 	b := t.c.bind(qPutKey)
 	key(&b, &k)
-	return t.once("put idempotency key", &b, store.ErrNotFound)
+	n, err := t.wrote("put idempotency key", &b)
+	if err == nil && n == 0 {
+		if _, err = t.Key(k.KeyScope); err == nil {
+			err = store.ErrConflict // it has its answer already
+		}
+	}
+	return err
 }
 
 // DeleteKey implements [store.Tx].

@@ -56,6 +56,8 @@ const (
 	qHand
 	qEnqueue
 	qDequeue
+	qReturn
+	qMove
 	qRecoverNow
 
 	qMerchant
@@ -66,6 +68,10 @@ const (
 	qAllAPIKeys
 	qPutAPIKey
 	qUseAPIKey
+	qTokenRevocation
+	qTokenRevocations
+	qPutTokenRevocation
+	qSweepTokenRevocations
 	qSetting
 	qPutSetting
 
@@ -116,7 +122,7 @@ var texts = [queries]string{ //nolint:gosec // G101: SQL about keys is no key
 		WHERE expires <= ?`,
 	qPutKey: `UPDATE idempotency_keys SET fingerprint = ?, payment = ?, object = ?, lease = ?, status = ?, success = ?,
 			content_type = ?, body = ?, expires = ?
-		WHERE merchant = ? AND mode = ? AND key = ?`,
+		WHERE merchant = ? AND mode = ? AND key = ? AND status = 0`,
 	qDeleteKey: `DELETE FROM idempotency_keys WHERE merchant = ? AND mode = ? AND key = ?`,
 	qSweep: `DELETE FROM idempotency_keys WHERE n IN
 		(SELECT n FROM idempotency_keys WHERE expires <= ? ORDER BY expires LIMIT ?)`,
@@ -160,6 +166,8 @@ var texts = [queries]string{ //nolint:gosec // G101: SQL about keys is no key
 	qEnqueue: `INSERT INTO queue (queue, id, due, tries, payload) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET due = excluded.due, tries = excluded.tries, payload = excluded.payload`,
 	qDequeue:    `DELETE FROM queue WHERE queue = ? AND id = ?`,
+	qReturn:     `DELETE FROM queue WHERE queue = ? AND id = ? AND due = ? AND tries = ?`,
+	qMove:       `UPDATE queue SET due = ?, tries = ?, payload = ? WHERE queue = ? AND id = ? AND due = ? AND tries = ?`,
 	qRecoverNow: `UPDATE queue SET due = ?1 WHERE queue = ?2 AND due > ?1`,
 
 	qMerchant:  `SELECT data FROM merchants WHERE id = ?`,
@@ -175,7 +183,14 @@ var texts = [queries]string{ //nolint:gosec // G101: SQL about keys is no key
 			pepper = excluded.pepper, allow_ip = excluded.allow_ip, signing = excluded.signing,
 			signing_key = excluded.signing_key, data = excluded.data`,
 	qUseAPIKey: `UPDATE api_keys SET last_used = ?2 WHERE id = ?1 AND (last_used IS NULL OR last_used < ?2)`,
-	qSetting:   `SELECT value FROM settings WHERE name = ?`,
+	qTokenRevocation: `SELECT issuer, claim, value, revoked FROM token_revocations
+		WHERE issuer = ? AND claim = ? AND value = ?`,
+	qTokenRevocations: `SELECT issuer, claim, value, revoked FROM token_revocations ORDER BY revoked, issuer, claim, value`,
+	qPutTokenRevocation: `INSERT INTO token_revocations (issuer, claim, value, revoked) VALUES (?, ?, ?, ?)
+		ON CONFLICT (issuer, claim, value) DO UPDATE SET revoked = excluded.revoked WHERE revoked < excluded.revoked`,
+	qSweepTokenRevocations: `DELETE FROM token_revocations WHERE (issuer, claim, value) IN
+		(SELECT issuer, claim, value FROM token_revocations WHERE revoked <= ? ORDER BY revoked LIMIT ?)`,
+	qSetting: `SELECT value FROM settings WHERE name = ?`,
 	qPutSetting: `INSERT INTO settings (name, value) VALUES (?, ?)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
 }

@@ -102,3 +102,23 @@ func (c *conn) takeOver(now time.Time) error {
 	}
 	return c.exec(qCommit)
 }
+
+// Return implements [store.Tx].
+func (t *tx) Return(q store.Queue, i store.Item, next *store.Item) error {
+	query := qReturn
+	if next != nil {
+		query = qMove
+	}
+	b := t.c.bind(query)
+	if next != nil {
+		b.time(next.Due)
+		b.int(int64(next.Tries))
+		b.blob(next.Payload)
+	}
+	b.text(string(q))
+	b.text(i.ID)
+	b.time(i.Due)
+	b.int(int64(i.Tries))
+	_, err := t.wrote("return", &b)
+	return err
+}

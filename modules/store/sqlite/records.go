@@ -178,6 +178,41 @@ func (t *tx) UseAPIKey(id string, at time.Time) error {
 	return err
 }
 
+// TokenRevocation implements [store.Reader].
+func (r *reader) TokenRevocation(s access.TokenSelector) (access.TokenRevocation, error) {
+	b := r.c.bind(qTokenRevocation)
+	b.text(s.Issuer)
+	b.text(string(s.Claim))
+	b.text(s.Value)
+	if err := one("read token revocation", &b); err != nil {
+		return access.TokenRevocation{}, err
+	}
+	defer b.reset()
+	return scanTokenRevocation(b.s)
+}
+
+// TokenRevocations implements [store.Reader].
+func (r *reader) TokenRevocations() ([]access.TokenRevocation, error) {
+	b := r.c.bind(qTokenRevocations)
+	return all("list token revocations", &b, scanTokenRevocation)
+}
+
+func scanTokenRevocation(s *sqlite3.Stmt) (access.TokenRevocation, error) {
+	of := access.TokenSelector{Issuer: s.ColumnText(0), Claim: access.TokenClaim(s.ColumnText(1)), Value: s.ColumnText(2)}
+	return access.TokenRevocation{TokenSelector: of, RevokedAt: column(s, 3)}, nil
+}
+
+// PutTokenRevocation implements [store.Tx].
+func (t *tx) PutTokenRevocation(r access.TokenRevocation) error {
+	b := t.c.bind(qPutTokenRevocation)
+	b.text(r.Issuer)
+	b.text(string(r.Claim))
+	b.text(r.Value)
+	b.time(r.RevokedAt)
+	_, err := t.wrote("put token revocation", &b)
+	return err
+}
+
 // Setting implements [store.Reader].
 func (r *reader) Setting(name string) (string, error) {
 	b := r.c.bind(qSetting)

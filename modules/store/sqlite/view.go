@@ -9,6 +9,7 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 
+	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/store"
 )
 
@@ -102,7 +103,7 @@ const nonceSlack = time.Minute
 
 // Sweep deletes up to limit rows that have had their time at now: idempotency
 // keys, then nonces and counters, then lines of the delivery log that are 30 days
-// old. It tells how many: fewer than limit means that nothing is left to do.
+// old, then revocations that are of [access.TokenRevocationAge]. It tells how many: fewer than limit means that nothing is left to do.
 func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (n int, err error) {
 	err = s.Update(ctx, func(t store.Tx) (err error) {
 		n, err = t.(*tx).sweep(now, limit)
@@ -123,6 +124,7 @@ func (t *tx) sweep(now time.Time, limit int) (n int, err error) {
 		{qSweepNonces, now.Add(-nonceSlack)},
 		{qSweepCounters, now},
 		{qSweepDeliveries, now.Add(-deliveryAge)},
+		{qSweepTokenRevocations, now.Add(-access.TokenRevocationAge)},
 	} {
 		if n >= limit {
 			break

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,6 +49,23 @@ func testKeys(t *testing.T, b *bench) {
 	b.update(t, func(tx store.Tx) error { return tx.PutKey(done) })
 	equal(t, "key with its answer", must(t, b, readKey(k.KeyScope)), done)
 	equal(t, "claim of an answered key", b.claim(t, other, start.Add(time.Hour)), claim{done, false})
+	for _, late := range []int{0, 201} { // a lease renewed, another answer
+		again := other
+		again.Status, again.Body = late, []byte("late")
+		err := b.Update(t.Context(), func(tx store.Tx) error { return tx.PutKey(again) })
+		wantError(t, "write over an answer", err, store.ErrConflict)
+		var held store.IdempotencyKey
+		b.update(t, func(tx store.Tx) (err error) { // beside other writes, by one who knows what to do then
+			held = store.IdempotencyKey{}
+			if err := tx.PutKey(again); !errors.Is(err, store.ErrConflict) {
+				return errors.Join(err, tx.PutSetting("late", "yes"))
+			}
+			held, err = tx.Key(k.KeyScope)
+			return errors.Join(err, tx.PutSetting("late", "yes"))
+		})
+		equal(t, "what it finds then", held, done)
+		equal(t, "key with its answer still", must(t, b, readKey(k.KeyScope)), done)
+	}
 
 	b.update(t, func(tx store.Tx) error { return tx.DeleteKey(k.KeyScope) })
 	b.update(t, func(tx store.Tx) error { return tx.DeleteKey(k.KeyScope) }) // an absent one is no error

@@ -79,6 +79,46 @@ func testQueue(t *testing.T, b *bench) {
 	equal(t, "same id, other queue", itemIDs(b.lease(t, store.Expire, start, 10)), []string{"a"})
 }
 
+// testReturn: a lease is ended by who holds it, and by nobody else.
+func testReturn(t *testing.T, b *bench) {
+	item := store.Item{ID: "a", Payload: []byte("1"), Due: start}
+	lease := func(now time.Time) store.Item {
+		t.Helper()
+		items := b.lease(t, store.Recover, now, 10)
+		if len(items) != 1 {
+			t.Fatalf("leased %+v, want one item", items)
+		}
+		return items[0]
+	}
+	give := func(i store.Item, next *store.Item) {
+		t.Helper()
+		b.update(t, func(tx store.Tx) error { return tx.Return(store.Recover, i, next) })
+	}
+	b.enqueue(t, store.Recover, item)
+	held := lease(start)
+	next := store.Item{ID: "a", Payload: []byte("2"), Due: start.Add(time.Second), Tries: held.Tries}
+	give(held, &next)
+	again := lease(start.Add(time.Second))
+	equal(t, "moved", again, store.Item{ID: "a", Payload: []byte("2"), Due: start.Add(61 * time.Second), Tries: 2})
+
+	give(held, &next)
+	give(held, nil)
+	b.wantDue(t, store.Recover, again.Due) // the first lease is over
+
+	b.enqueue(t, store.Recover, store.Item{ID: "a", Payload: []byte("news"), Due: start.Add(2 * time.Second)})
+	give(again, &next)
+	give(again, nil)
+	news := lease(start.Add(2 * time.Second))
+	equal(t, "put meanwhile", news, store.Item{ID: "a", Payload: []byte("news"), Due: start.Add(62 * time.Second), Tries: 1})
+
+	b.enqueue(t, store.Expire, item)
+	give(news, nil)
+	give(news, nil)   // an absent one is no error
+	give(news, &next) // and does not come back
+	b.wantDue(t, store.Recover, time.Time{})
+	b.wantDue(t, store.Expire, start)
+}
+
 func testQueueOrder(t *testing.T, b *bench) {
 	at := func(id string, s int) store.Item {
 		return store.Item{ID: id, Due: start.Add(time.Duration(s) * time.Second)}

@@ -109,6 +109,76 @@ func testAPIKeyUse(t *testing.T, b *bench) {
 	want("written by one who knows of an earlier use", start.Add(time.Hour))
 }
 
+// testTokenRevocations: one selector has one time, the latest, and loses it in the end.
+func testTokenRevocations(t *testing.T, b *bench) {
+	sweeper, ok := b.Store.(sweeper)
+	if !ok {
+		t.Fatalf("%T cannot be swept: what was revoked would pile up", b.Store)
+	}
+	revoked := func(issuer string, claim access.TokenClaim, value string, after time.Duration) access.TokenRevocation {
+		return access.TokenRevocation{
+			TokenSelector: access.TokenSelector{Issuer: issuer, Claim: claim, Value: value}, RevokedAt: start.Add(after),
+		}
+	}
+	put := func(all ...access.TokenRevocation) {
+		t.Helper()
+		b.update(t, func(tx store.Tx) error {
+			for _, r := range all {
+				if err := tx.PutTokenRevocation(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	all := func() []access.TokenRevocation { return must(t, b, store.Reader.TokenRevocations) }
+	equal(t, "none", all(), []access.TokenRevocation(nil))
+
+	one, who := revoked("https://a", access.ByTokenID, "x", 0), revoked("https://a", access.BySubject, "x", time.Hour)
+	everything := revoked("https://a", access.ByIssuer, "", time.Minute)
+	other := revoked("https://b", access.ByTokenID, "x", time.Second)
+	put(who, everything, other, one)
+	equal(t, "all", all(), []access.TokenRevocation{one, other, everything, who})
+	read := func(s access.TokenSelector) func(store.Reader) (access.TokenRevocation, error) {
+		return func(r store.Reader) (access.TokenRevocation, error) { return r.TokenRevocation(s) }
+	}
+	for _, r := range all() {
+		equal(t, "one", must(t, b, read(r.TokenSelector)), r)
+	}
+	for _, s := range []access.TokenSelector{
+		{Issuer: "https://a", Claim: access.ByClientID, Value: "x"},
+		{Issuer: "https://b", Claim: access.BySubject, Value: "x"},
+		{Issuer: "https://a", Claim: access.BySubject, Value: "X"},
+		{Issuer: "https://a", Claim: access.ByTokenID, Value: "x\x00"},
+		{},
+	} {
+		_, err := get(t, b, read(s))
+		wantError(t, "unknown", err, store.ErrNotFound)
+	}
+
+	put(revoked("https://a", access.BySubject, "x", time.Minute))
+	equal(t, "an earlier one", must(t, b, read(who.TokenSelector)), who)
+	who.RevokedAt = start.Add(2 * time.Hour)
+	put(who)
+	equal(t, "a later one", must(t, b, read(who.TokenSelector)), who)
+
+	for _, step := range []struct {
+		after time.Duration
+		limit int
+		want  []access.TokenRevocation
+	}{
+		{-time.Millisecond, 9, []access.TokenRevocation{one, other, everything, who}},
+		{0, 9, []access.TokenRevocation{other, everything, who}},
+		{time.Hour, 1, []access.TokenRevocation{everything, who}},
+		{time.Hour, 9, []access.TokenRevocation{who}},
+	} {
+		if _, err := sweeper.Sweep(t.Context(), start.Add(access.TokenRevocationAge+step.after), step.limit); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "left after "+step.after.String(), all(), step.want)
+	}
+}
+
 // testRehash: of what a directory knows of a key only the hash is stored.
 func testRehash(t *testing.T, b *bench) {
 	held := access.Key{

@@ -21,6 +21,7 @@ type everything struct {
 	item     store.Item
 	merchant access.Merchant
 	apiKey   access.Key
+	revoked  access.TokenRevocation
 	nonce    store.Nonce
 	addition store.Addition
 }
@@ -35,6 +36,9 @@ func (b *bench) everything() everything {
 		item:     store.Item{ID: p.ID, Payload: []byte(`{}`), Due: start},
 		merchant: access.Merchant{ID: "mer_" + p.ID, Name: "A", CreatedAt: b.now},
 		apiKey:   access.Key{ID: "key_" + p.ID, Merchant: "mer_a", Mode: payment.Test, CreatedAt: b.now},
+		revoked: access.TokenRevocation{
+			TokenSelector: access.TokenSelector{Issuer: "https://idp.example", Claim: access.ByTokenID, Value: p.ID}, RevokedAt: b.now,
+		},
 		nonce:    nonce(p.ID),
 		addition: store.Addition{Counter: p.ID, Delta: 7, Limit: 7, Expires: start.Add(time.Hour)},
 	}
@@ -44,7 +48,7 @@ func (e *everything) put(tx store.Tx) error {
 	_, _, err := tx.ClaimKey(e.key, start)
 	_, spent := tx.AddToCounter(e.addition, start)
 	return errors.Join(err, spent, tx.PutNonce(e.nonce, start), tx.PutPayment(&e.payment), tx.PutEvent(e.event), tx.PutRef(e.ref),
-		tx.Enqueue(store.Expire, e.item), tx.PutMerchant(e.merchant), tx.PutAPIKey(e.apiKey),
+		tx.Enqueue(store.Expire, e.item), tx.PutMerchant(e.merchant), tx.PutAPIKey(e.apiKey), tx.PutTokenRevocation(e.revoked),
 		tx.PutSetting(e.payment.ID, "on"))
 }
 
@@ -70,12 +74,14 @@ func (e *everything) found(r store.Reader) []string {
 	note("merchant", err)
 	_, err = r.APIKey(e.apiKey.ID)
 	note("api key", err)
+	_, err = r.TokenRevocation(e.revoked.TokenSelector)
+	note("token revocation", err)
 	_, err = r.Setting(e.payment.ID)
 	note("setting", err)
 	return names
 }
 
-var allNames = []string{"payment", "refund", "event", "reference", "idempotency key", "merchant", "api key", "setting"}
+var allNames = []string{"payment", "refund", "event", "reference", "idempotency key", "merchant", "api key", "token revocation", "setting"}
 
 func (b *bench) wantFound(t *testing.T, what string, e *everything, want []string) {
 	t.Helper()
