@@ -12,10 +12,10 @@ import (
 // in a body by default, but not the whole of it.
 type body struct {
 	io.ReadCloser
-	control *http.ResponseController
-	now     func() time.Time
-	linger  time.Duration // 0 = nothing is drained: HTTP/2
-	timer   *time.Timer
+	writer http.ResponseWriter
+	now    func() time.Time
+	linger time.Duration // 0 = nothing is drained: HTTP/2
+	timer  *time.Timer
 
 	mu       sync.Mutex
 	complete bool // read to the end
@@ -23,11 +23,7 @@ type body struct {
 }
 
 func (h Handler) watch(w http.ResponseWriter, r *http.Request) *body {
-	now := time.Now //nolint:forbidigo // the default of the clock that is handed in
-	if h.Now != nil {
-		now = h.Now
-	}
-	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), now: now}
+	b := &body{ReadCloser: r.Body, writer: w, now: h.now}
 	if r.ProtoMajor == 1 {
 		b.linger = h.Limits.linger()
 	}
@@ -43,7 +39,7 @@ func (b *body) expire() {
 	defer b.mu.Unlock()
 	if !b.over {
 		// Where there are no deadlines, there is no connection to hold.
-		_ = b.control.SetReadDeadline(time.Unix(1, 0))
+		_ = http.NewResponseController(b.writer).SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -71,7 +67,7 @@ func (b *body) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.complete && b.linger > 0 {
-		_ = b.control.SetReadDeadline(b.now().Add(b.linger)) // as above
+		_ = http.NewResponseController(b.writer).SetReadDeadline(b.now().Add(b.linger)) // as above
 	}
 	b.over = true
 }

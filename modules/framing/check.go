@@ -29,7 +29,7 @@ var methods = []string{
 	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
 }
 
-// allowed is told to who asks by another method, whatever for.
+// allowed is told to who asks by another method for what no door has.
 const allowed = "DELETE, GET, HEAD, PATCH, POST, PUT"
 
 func knownMethod(m string) bool { return slices.Contains(methods, m) }

@@ -64,6 +64,12 @@ func (l Limits) linger() time.Duration {
 	return DefaultLinger
 }
 
+// Resources are doors that know which methods a resource takes.
+type Resources interface {
+	// Allow is the Allow field for what a request asks for; "" = there is no resource.
+	Allow(r *http.Request) string
+}
+
 // Handler lets sound requests pass to a door. It is safe for concurrent use.
 //
 // Two rules of it end connections of HTTP/1: after a chunked request none is
@@ -71,6 +77,8 @@ func (l Limits) linger() time.Duration {
 // takes away without a word), and neither after an answer that came before its
 // request was read to the end.
 type Handler struct {
+	// Next is the door. One of [Resources] is asked what a refused method's resource
+	// takes.
 	Next http.Handler
 	// IDs makes the Request-Id of what is refused here.
 	IDs    *payment.IDs
@@ -81,8 +89,9 @@ type Handler struct {
 
 // ServeHTTP refuses the request, or passes it on.
 func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := h.now()
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		if !h.Refused(w, r) {
+		if !h.refused(w, r, began) {
 			h.Next.ServeHTTP(w, r)
 		}
 		return
@@ -102,7 +111,7 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = io.NopCloser(bytes.NewReader(read))
 	}
 	if p != nil {
-		h.refuse(w, r, *p)
+		h.refuse(w, r, *p, began)
 		return
 	}
 	h.Next.ServeHTTP(w, r)
@@ -129,18 +138,34 @@ func (h Handler) readAhead(r *http.Request) ([]byte, *Problem) {
 // Refused answers a request whose head is not sound, and tells whether it did. It
 // is for handlers that stand before others than a door.
 func (h Handler) Refused(w http.ResponseWriter, r *http.Request) bool {
+	return h.refused(w, r, h.now())
+}
+
+func (h Handler) refused(w http.ResponseWriter, r *http.Request, began time.Time) bool {
 	p := h.Limits.Check(r)
 	if p != nil {
-		h.refuse(w, r, *p)
+		h.refuse(w, r, *p, began)
 	}
 	return p != nil
 }
 
 // refuse answers, and reads nothing more from an HTTP/1 connection.
-func (h Handler) refuse(w http.ResponseWriter, r *http.Request, p Problem) {
+func (h Handler) refuse(w http.ResponseWriter, r *http.Request, p Problem, began time.Time) {
 	if r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
-	p.RequestID = h.IDs.New(payment.PrefixRequest)
+	if door, ok := h.Next.(Resources); ok && p.Status == http.StatusMethodNotAllowed {
+		if allow := door.Allow(r); allow != "" {
+			w.Header().Set("Allow", allow)
+		}
+	}
+	p.RequestID, p.Took = h.IDs.New(payment.PrefixRequest), h.now().Sub(began)
 	p.Write(w)
+}
+
+func (h Handler) now() time.Time {
+	if h.Now != nil {
+		return h.Now()
+	}
+	return time.Now() //nolint:forbidigo // the default of the clock that is handed in
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -201,7 +202,8 @@ func TestTimeForBodiesIsNotForAnswers(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	ids := &payment.IDs{Now: func() time.Time { return time.UnixMilli(1) }, Random: bytes.NewReader(make([]byte, 64))}
-	h := framing.Handler{Next: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it passed") }), IDs: ids}
+	still := func() time.Time { return time.UnixMilli(1) }
+	h := framing.Handler{Next: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it passed") }), IDs: ids, Now: still}
 	r := httptest.NewRequest(http.MethodTrace, "http://localhost/x", nil)
 	rec := httptest.NewRecorder()
 	rec.Header().Set("Etag", "left over")
@@ -224,10 +226,69 @@ func TestRefusals(t *testing.T) {
 	wantHeader := http.Header{
 		"Allow": {"DELETE, GET, HEAD, PATCH, POST, PUT"}, "Cache-Control": {"no-store"}, "Connection": {"close"},
 		"Content-Length": rec.Header()["Content-Length"], "Content-Type": {"application/problem+json"}, "Request-Id": {id},
-		"X-Content-Type-Options": {"nosniff"},
+		"X-Content-Type-Options": {"nosniff"}, "Server-Timing": {"total;dur=0.00, psp;dur=0.00"},
 	}
 	if diff := cmp.Diff(wantHeader, rec.Header()); diff != "" {
 		t.Errorf("header (-want +got):\n%s", diff)
+	}
+}
+
+// TestRefusalsTellTheirTime holds that every refusal says how long it took, from the
+// request's head to the answer.
+func TestRefusalsTellTheirTime(t *testing.T) {
+	t.Parallel()
+	two := post("Content-Type", "application/json|application/json")
+	gzip := post("Content-Encoding", "gzip")
+	broken := post("Content-Type", "application/json")
+	broken.Body, broken.ContentLength, broken.TransferEncoding = io.NopCloser(iotest.ErrReader(errors.New("broken"))), -1, []string{"chunked"}
+	for name, r := range map[string]*http.Request{
+		"TRACE": method("TRACE"), "two types": two, "gzip": gzip, "HTTP/1.0 with a body": older(post("Content-Type", "application/json")), "broken chunks": broken,
+	} {
+		now := time.UnixMilli(0)
+		h := framing.Handler{Next: new(door), IDs: new(payment.IDs), Now: func() time.Time {
+			now = now.Add(1500 * time.Microsecond)
+			return now
+		}}
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		if got, want := rec.Header().Get("Server-Timing"), "total;dur=1.50, psp;dur=0.00"; rec.Code < 400 || got != want {
+			t.Errorf("%s: %d with Server-Timing %q, want a refusal with %q", name, rec.Code, got, want)
+		}
+	}
+}
+
+// resources is a door that has one resource.
+type resources struct{ http.Handler }
+
+func (resources) Allow(r *http.Request) string {
+	if r.URL.Path == "/v1/payments" {
+		return "GET, POST"
+	}
+	return ""
+}
+
+// TestAllow holds that a door says what its resources take, and is asked nothing else.
+func TestAllow(t *testing.T) {
+	t.Parallel()
+	const all = "DELETE, GET, HEAD, PATCH, POST, PUT"
+	passed := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it passed") })
+	for _, tt := range []struct {
+		name string
+		door http.Handler
+		path string
+		want string
+	}{
+		{"a resource", resources{passed}, "/v1/payments", "GET, POST"},
+		{"no resource", resources{passed}, "/nothing", all},
+		{"a door that does not know", passed, "/v1/payments", all},
+	} {
+		for _, m := range []string{http.MethodTrace, "BREW"} {
+			rec := httptest.NewRecorder()
+			framing.Handler{Next: tt.door, IDs: new(payment.IDs)}.ServeHTTP(rec, httptest.NewRequest(m, tt.path, nil))
+			if got := rec.Header().Get("Allow"); rec.Code != 405 || got != tt.want {
+				t.Errorf("%s: %s: %d with Allow %q, want 405 with %q", tt.name, m, rec.Code, got, tt.want)
+			}
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package framing
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	json "github.com/go-json-experiment/json"
 
@@ -23,6 +24,8 @@ type Problem struct {
 	Param     string       `json:"param,omitzero"` // a header field
 	RequestID string       `json:"request_id"`
 	Retryable bool         `json:"retryable"`
+	// Took is how long it took to come to it.
+	Took time.Duration `json:"-"`
 }
 
 // codes are those that a status alone is enough to tell.
@@ -98,6 +101,7 @@ func (p Problem) Write(w http.ResponseWriter) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Request-Id", p.RequestID)
+	h.Set(payment.HeaderTiming, payment.ServerTiming(p.Took, 0))
 	switch {
 	case p.Status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "":
 		h.Set("WWW-Authenticate", `Bearer realm="purser"`)

@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
+	re2 "regexp/syntax"
 	"slices"
 	"strings"
 	"sync"
@@ -34,9 +36,9 @@ const (
 
 const functionInNetwork = "inNetwork"
 
-// library is what of CEL's standard library a condition may use. There are no
-// regular expressions, no conversions and nothing that grows a text or a list,
-// so that the worst case of a condition is small and known.
+// library is what of CEL's standard library a condition may use. There is nothing
+// that grows a text or a list, a regular expression is a constant, and doubles are
+// only compared, so that the worst case of a condition is small and known.
 func library() *celenv.LibrarySubset {
 	function := func(name string, ids ...string) *celenv.Function {
 		f := &celenv.Function{Name: name}
@@ -55,6 +57,9 @@ func library() *celenv.LibrarySubset {
 		function(operators.Index, overloads.IndexMap),
 		function(overloads.TypeConvertTimestamp, overloads.StringToTimestamp),
 		function(overloads.TypeConvertDuration, overloads.StringToDuration),
+		function(overloads.TypeConvertString, overloads.StringToString, overloads.IntToString, overloads.DoubleToString, overloads.BoolToString, overloads.TimestampToString, overloads.DurationToString),
+		function(overloads.TypeConvertInt, overloads.IntToInt, overloads.StringToInt, overloads.DoubleToInt, overloads.TimestampToInt),
+		function(overloads.TypeConvertDouble, overloads.DoubleToDouble, overloads.IntToDouble, overloads.StringToDouble),
 		// Of the times of day there is UTC alone: another zone is a file of the machine.
 		function(overloads.TimeGetHours, overloads.TimestampToHours),
 		function(overloads.TimeGetMinutes, overloads.TimestampToMinutes),
@@ -66,7 +71,7 @@ func library() *celenv.LibrarySubset {
 	for _, name := range []string{
 		operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot, operators.Conditional, operators.NotStrictlyFalse,
 		operators.Equals, operators.NotEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals,
-		operators.In, overloads.Size, overloads.StartsWith, overloads.EndsWith, overloads.Contains,
+		operators.In, overloads.Size, overloads.StartsWith, overloads.EndsWith, overloads.Contains, overloads.Matches,
 	} {
 		functions = append(functions, function(name))
 	}
@@ -150,17 +155,72 @@ func (sizes) EstimateSize(n checker.AstNode) *checker.SizeEstimate {
 	return &checker.SizeEstimate{Min: 0, Max: size}
 }
 
-const networkCost = 5
+const (
+	networkCost = 5
+	// parseCost is that of a number which is read from a text.
+	parseCost = 10
+	// convertedSize is how long a text is at most that was made of something else.
+	convertedSize = 64
+)
 
-// EstimateCallCost answers for our own function.
-func (sizes) EstimateCallCost(function, _ string, _ *checker.AstNode, _ []checker.AstNode) *checker.CallEstimate {
-	if function != functionInNetwork {
+// EstimateCallCost answers for our own function, and for what CEL knows too little of.
+func (s sizes) EstimateCallCost(function, _ string, target *checker.AstNode, args []checker.AstNode) *checker.CallEstimate {
+	if target != nil {
+		args = append([]checker.AstNode{*target}, args...)
+	}
+	switch function {
+	case functionInNetwork:
+		return &checker.CallEstimate{CostEstimate: checker.FixedCostEstimate(networkCost)}
+	case overloads.Matches:
+		pattern, _ := literalText(args[1].Expr())
+		return &checker.CallEstimate{CostEstimate: checker.FixedCostEstimate(matchCost(pattern, s.sizeOf(args[0])))}
+	case overloads.TypeConvertInt, overloads.TypeConvertDouble:
+		return &checker.CallEstimate{CostEstimate: checker.FixedCostEstimate(parseCost)}
+	case overloads.TypeConvertString:
+		size := uint64(convertedSize)
+		if args[0].Type() == types.StringType {
+			size = s.sizeOf(args[0])
+		}
+		return &checker.CallEstimate{CostEstimate: checker.FixedCostEstimate(parseCost), ResultSize: &checker.SizeEstimate{Max: size}}
+	default:
 		return nil
 	}
-	return &checker.CallEstimate{CostEstimate: checker.FixedCostEstimate(networkCost)}
 }
 
-// CallCost is the same at run time.
+// sizeOf is how long a text is at most.
+func (s sizes) sizeOf(n checker.AstNode) uint64 {
+	if known := n.ComputedSize(); known != nil {
+		return known.Max
+	}
+	if known := s.EstimateSize(n); known != nil {
+		return known.Max
+	}
+	return max(metadataValue, longText, shortText)
+}
+
+// matchCost is what a regular expression may cost. CEL goes by the length of the
+// pattern; but a short one can be a long program (a{1000}), each step of which may be
+// taken for each character: some 10 ns.
+func matchCost(pattern string, size uint64) uint64 {
+	return 1 + (size+1)*patternSize(pattern)/10
+}
+
+// patternSize is how many steps the program of a pattern has; not less than its
+// characters, by which CEL counts at run time.
+func patternSize(pattern string) uint64 {
+	parsed, err := re2.Parse(pattern, re2.Perl)
+	if err != nil {
+		return 1 // it is refused elsewhere
+	}
+	program, err := re2.Compile(parsed.Simplify())
+	if err != nil {
+		return 1
+	}
+	return uint64(max(len(program.Inst), len(pattern)))
+}
+
+// CallCost is what calls of our own function cost at run time. Of the others CEL counts
+// less than was estimated.
 func (sizes) CallCost(function, _ string, _ []ref.Val, _ ref.Val) *uint64 {
 	if function != functionInNetwork {
 		return nil
@@ -286,6 +346,13 @@ func (i *inspector) call(e ast.Expr) {
 		if !ok {
 			i.slip(e, "inNetwork wants its network written out")
 		} else if _, err := parseNetwork(text); err != nil {
+			i.slip(e, "%v", err)
+		}
+	case overloads.Matches:
+		pattern, ok := literalText(args[len(args)-1])
+		if !ok {
+			i.slip(e, "matches wants its pattern written out")
+		} else if _, err := regexp.Compile(pattern); err != nil {
 			i.slip(e, "%v", err)
 		}
 	case operators.Equals, operators.NotEquals:

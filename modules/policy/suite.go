@@ -42,6 +42,26 @@ func Test(dir string) (*Set, []Outcome, error) {
 	return s, outcomes, nil
 }
 
+// Warnings are what may not mean what its author thinks, in a set that is right.
+func (s *Set) Warnings() []*Fault {
+	found := []*Fault{}
+	for i := range s.rules {
+		r := &s.rules[i]
+		if !slices.Contains(r.when.uses, factAccount) || slices.ContainsFunc(settledPaths, func(p string) bool { return strings.Contains(r.when.source, p) }) {
+			continue
+		}
+		if slices.ContainsFunc(r.checks, func(c check) bool { return c.rank == rankDeny || c.rank == rankRequire }) {
+			found = append(found, &Fault{r.file, r.line, fmt.Sprintf(
+				"%s goes by account, which is \"\" in a new payment that pins none: the rule does not bind it, wherever routing sends it", r.name)})
+		}
+	}
+	return found
+}
+
+// settledPaths are in conditions about calls whose account is known: they pass through
+// to one, or are about a payment that has one.
+var settledPaths = []string{"/v1/proxy/", "/v1/refunds", "/v1/payments/{id}/"}
+
 // Check loads a folder with its tests and runs none. It returns how many there are.
 func Check(dir string) (s *Set, tests int, err error) {
 	s, all, err := loadAll(dir)

@@ -61,6 +61,9 @@ type Verdict struct {
 // Passed tells whether the call may go on.
 func (v *Verdict) Passed() bool { return Passed(v.States) }
 
+// Leave is what is to be called once, when the call has ended; nil = nothing is.
+func (v *Verdict) Leave() func() { return v.leave }
+
 // Done says that the call has ended. It is called once for each verdict.
 func (v *Verdict) Done() {
 	if v.leave != nil {

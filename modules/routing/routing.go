@@ -1,7 +1,7 @@
 // Package routing decides which account of which PSP a payment is tried with,
-// and says why. It is a pure function from the facts of a payment to a plan;
-// the one thing that changes under it is which accounts the operator has
-// disabled.
+// and says why. It is a pure function from the facts of a payment to a plan; what
+// changes under it is which accounts the operator has disabled, and which give no
+// answers.
 package routing
 
 import (
@@ -20,6 +20,9 @@ const (
 	RuleDefault = "default order"
 	RulePinned  = "pinned account"
 )
+
+// ReasonSilent is why an account comes last: its PSP gives no answers.
+const ReasonSilent = "circuit breaker open"
 
 // Account is what routing knows of a connector account.
 type Account struct {
@@ -50,6 +53,7 @@ type Method struct {
 // Router plans payments. It is safe for concurrent use.
 type Router struct {
 	accounts []Account // by priority, then name; never written again
+	silent   func(account string) bool
 
 	mu       sync.Mutex // one writer of disabled at a time
 	disabled atomic.Pointer[map[string]bool]
@@ -74,6 +78,10 @@ func New(accounts []Account) *Router {
 	return r
 }
 
+// WatchSilence puts accounts behind all others for which silent answers true: their
+// PSP gives no answers. It is called before the router is used, if at all.
+func (r *Router) WatchSilence(silent func(account string) bool) { r.silent = silent }
+
 // SetDisabled takes an account out of new plans, or back in. Plans being made
 // see it either way as a whole. An unknown name is remembered and does nothing.
 func (r *Router) SetDisabled(name string, disabled bool) {
@@ -95,38 +103,40 @@ func (r *Router) Disabled() []string {
 
 // Plan lists every account that the merchant may use in the payment's mode: one
 // is chosen if any will do, those that follow are next in order, and the rest
-// are rejected with a reason. Accounts of others do not appear at all, so that
-// a plan does not tell that they exist. The same facts yield the same plan
-// until SetDisabled is called.
+// are rejected with a reason. An account whose PSP gives no answers comes after
+// those that do: it may be tried where they have failed. Accounts of others do not
+// appear at all, so that a plan does not tell that they exist. The same facts yield
+// the same plan until SetDisabled is called, or an account falls silent or speaks.
 func (r *Router) Plan(f payment.Facts) payment.Plan {
 	disabled := *r.disabled.Load()
 	plan := payment.Plan{Rule: RuleDefault, Candidates: make([]payment.Candidate, 0, len(r.accounts))}
 	if f.Account != "" {
 		plan.Rule = RulePinned
 	}
-	chosen := false
-	var rejected []payment.Candidate
+	var silent, rejected []payment.Candidate
 	for i := range r.accounts {
 		a := &r.accounts[i]
 		if !a.serves(f.Merchant, f.Mode) {
 			continue
 		}
-		c := payment.Candidate{Account: a.Name}
+		c := payment.Candidate{Account: a.Name, Outcome: payment.CandidateNext, Reason: fmt.Sprintf("priority %d", a.Priority)}
+		if f.Account != "" {
+			c.Reason = "pinned to " + a.Name
+		}
 		switch reason := a.refusal(f, disabled[a.Name]); {
 		case reason != "":
 			c.Outcome, c.Reason = payment.CandidateRejected, reason
 			rejected = append(rejected, c)
-			continue
-		case !chosen:
-			chosen, c.Outcome = true, payment.CandidateChosen
+		case r.silent != nil && r.silent(a.Name):
+			c.Reason += "; " + ReasonSilent
+			silent = append(silent, c)
 		default:
-			c.Outcome = payment.CandidateNext
+			plan.Candidates = append(plan.Candidates, c)
 		}
-		c.Reason = fmt.Sprintf("priority %d", a.Priority)
-		if f.Account != "" {
-			c.Reason = "pinned to " + a.Name
-		}
-		plan.Candidates = append(plan.Candidates, c)
+	}
+	plan.Candidates = append(plan.Candidates, silent...)
+	if len(plan.Candidates) > 0 {
+		plan.Candidates[0].Outcome = payment.CandidateChosen
 	}
 	plan.Candidates = append(plan.Candidates, rejected...)
 	return plan

@@ -3,6 +3,7 @@ package routing
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -106,6 +107,58 @@ func TestPlan(t *testing.T) {
 			}
 			if got := r.Disabled(); len(got) != 0 {
 				t.Errorf("got %v still disabled, want none", got)
+			}
+		})
+	}
+}
+
+// Accounts whose PSP gives no answers come last, and say so; where there are no
+// others, they are tried all the same.
+func TestSilentComeLast(t *testing.T) {
+	facts := payment.Facts{Merchant: "m1", Mode: payment.Test, Amount: payment.Money{Minor: 1, Currency: "EUR"}, Method: payment.MethodCard, Capture: true}
+	tests := []struct {
+		name   string
+		silent []string
+		pin    string
+		want   []payment.Candidate // those that were not rejected
+	}{
+		{"the first", []string{"adyen_eu"}, "", []payment.Candidate{
+			{Account: "shared", Outcome: "chosen", Reason: "priority 2"},
+			{Account: "stripe_us", Outcome: "next", Reason: "priority 2"},
+			{Account: "adyen_eu", Outcome: "next", Reason: "priority 1; circuit breaker open"},
+		}},
+		{"all", []string{"adyen_eu", "shared", "stripe_us"}, "", []payment.Candidate{
+			{Account: "adyen_eu", Outcome: "chosen", Reason: "priority 1; circuit breaker open"},
+			{Account: "shared", Outcome: "next", Reason: "priority 2; circuit breaker open"},
+			{Account: "stripe_us", Outcome: "next", Reason: "priority 2; circuit breaker open"},
+		}},
+		{"the pinned one", []string{"shared"}, "shared", []payment.Candidate{
+			{Account: "shared", Outcome: "chosen", Reason: "pinned to shared; circuit breaker open"},
+		}},
+		{"one that will not do", []string{"alipay_cn", "old"}, "", []payment.Candidate{
+			{Account: "adyen_eu", Outcome: "chosen", Reason: "priority 1"},
+			{Account: "shared", Outcome: "next", Reason: "priority 2"},
+			{Account: "stripe_us", Outcome: "next", Reason: "priority 2"},
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := New(accounts())
+			r.WatchSilence(func(account string) bool { return slices.Contains(tt.silent, account) })
+			f := facts
+			f.Account = tt.pin
+			var got []payment.Candidate
+			for _, c := range r.Plan(f).Candidates {
+				if c.Outcome == payment.CandidateRejected {
+					if strings.Contains(c.Reason, ReasonSilent) {
+						t.Errorf("%s is rejected for %q", c.Account, c.Reason)
+					}
+					continue
+				}
+				got = append(got, c)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("candidates (-want +got):\n%s", diff)
 			}
 		})
 	}

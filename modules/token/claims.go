@@ -14,8 +14,8 @@ import (
 )
 
 // skew is how far an issuer's clock may be off: a token is taken that much
-// before its nbf and iat and after its exp. FAPI 2.0 asks for 10 s ahead.
-const skew = 10 * time.Second
+// before its nbf and iat and after its exp.
+const skew = access.ClockSkew
 
 // Identity is who a token proved to be, and what for. Its Scopes belong to all
 // who hold it: they are not to be changed.

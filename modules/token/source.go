@@ -20,9 +20,12 @@ const (
 	// retryFirst and retryMost bound the pause after a failure, which doubles each
 	// time and is shortened by up to a half at random.
 	retryFirst, retryMost = time.Second, time.Minute
-	// askEvery is how soon after a fetch a token with an unknown key can cause
-	// another one: whoever invents key IDs makes us fetch no more than that.
-	askEvery = 10 * time.Second
+	// askEvery is how often tokens with unknown keys can cause a fetch, and lookEvery a
+	// reading of a file: whoever invents key IDs makes us fetch no more than that. After
+	// a quiet time askBurst of them may come at once, so that a new key is found by the
+	// first token that it signs, however shortly before the keys were read.
+	askEvery, lookEvery = 10 * time.Second, 100 * time.Millisecond
+	askBurst            = 2
 	// waitMost is how long such a token waits.
 	waitMost = 2 * time.Second
 	// maxWaiting is how many of them wait for an issuer at once.
@@ -44,6 +47,7 @@ type source struct {
 	issuer  Issuer
 	load    func(context.Context) ([]byte, error)
 	pause   time.Duration // between two readings that succeed
+	every   time.Duration // between two that tokens have asked for, on the whole
 	cfg     *Config
 	changed func() // the keys are other ones now
 
@@ -53,7 +57,7 @@ type source struct {
 
 	mu     sync.Mutex
 	flight chan struct{} // of the reading that is due or under way; closed at its end; nil = none
-	began  time.Time     // when the last reading did
+	asked  time.Time     // until then the readings that tokens asked for have used up their time
 	lost   error         // why it failed; nil = it did not
 	idle   bool          // nobody reads: before Start and after Close
 }
@@ -75,10 +79,10 @@ type found struct {
 func newSource(is Issuer, isURL bool, cfg *Config, changed func()) *source {
 	s := &source{issuer: is, cfg: cfg, changed: changed, wake: make(chan struct{}, 1), idle: true}
 	if isURL {
-		s.pause = refreshEvery
+		s.pause, s.every = refreshEvery, askEvery
 		s.load = func(ctx context.Context) ([]byte, error) { return fetch(ctx, cfg.Client, is.JWKS) }
 	} else {
-		s.pause = readEvery
+		s.pause, s.every = readEvery, lookEvery
 		s.load = func(context.Context) ([]byte, error) { return readFile(is.JWKS) }
 	}
 	return s
@@ -165,11 +169,24 @@ func (s *source) await(ctx context.Context) bool {
 func (s *source) ask() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flight == nil && !s.idle && s.cfg.Now().Sub(s.began) >= askEvery {
+	if s.flight == nil && !s.idle && s.mayAsk() {
 		s.flight = make(chan struct{})
 		s.wake <- struct{}{} // there is room: without a flight, nobody has asked
 	}
 	return s.flight
+}
+
+// mayAsk counts a reading for a token, if it is not too early for one (GCRA).
+func (s *source) mayAsk() bool {
+	now := s.cfg.Now()
+	if s.asked.Sub(now) > (askBurst-1)*s.every {
+		return false
+	}
+	if s.asked.Before(now) {
+		s.asked = now
+	}
+	s.asked = s.asked.Add(s.every)
+	return true
 }
 
 // begin announces a reading.
@@ -183,7 +200,7 @@ func (s *source) begin() {
 	case <-s.wake:
 	default:
 	}
-	s.began, s.idle = s.cfg.Now(), false
+	s.idle = false
 }
 
 // end announces the end of a reading, after which there is another one or not. It

@@ -108,15 +108,11 @@ func TestFailureTable(t *testing.T) {
 func check(t *testing.T, f *fakeConnector, call connector.Call, script []string, w want) {
 	t.Helper()
 	psp := newPSP(t, script...)
-	base := "http://" + psp.ln.Addr().String()
-	if script[0] == "tls" {
-		base = "https://" + psp.ln.Addr().String()
-	}
-	h := newHarness(t, f, base, psp.dial)
+	h := newHarness(t, f, psp.base(), psp.dial)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	psp.stuck = cancel // time is up when the PSP has fallen silent
-	call.BaseURL = base
+	call.BaseURL = psp.base()
 	x := h.Exchange(ctx, h.account, call)
 	if got := (want{psp.reached.Load(), x.Outcome}); got != w {
 		t.Errorf("got %+v, want %+v (%v)", got, w, x.Err)

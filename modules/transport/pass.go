@@ -61,6 +61,7 @@ type Passage struct {
 	call    connector.Call // what is the same for every request
 	base    url.URL
 	headers []string
+	agent   []string // the value of User-Agent
 	slots   chan struct{}
 	// rewinds tells that net/http may repeat a request without a body by itself,
 	// whatever its header: so it is over HTTP/2, and with clients of others.
@@ -85,7 +86,7 @@ func (t *Transport) Passage(a *connector.Account) (*Passage, error) {
 	p := &Passage{
 		t: t, room: r, account: a, codec: codec, pass: codec.Pass(), base: *base,
 		call:  connector.Call{BaseURL: a.Base(), Livemode: a.Mode.Live()},
-		slots: make(chan struct{}, MaxPassing),
+		agent: []string{t.agent}, slots: make(chan struct{}, MaxPassing),
 	}
 	if err := p.pass.Check(); err != nil {
 		return nil, fmt.Errorf("connector %s: %w", r.spec.Name, err)
@@ -177,6 +178,9 @@ func (p *Passage) send(ctx context.Context, req *http.Request, b body) (resp *ht
 	seen := &probe{now: p.t.cfg.Now}
 	resp, err = p.room.tripper.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, seen.trace())))
 	watch.timer.Stop()
+	if err == nil && ctx.Err() != nil { // see roundTrip
+		err = errors.Join(ctx.Err(), resp.Body.Close())
+	}
 	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
 		err = errors.Join(errors.New("the PSP switched protocols unasked"), resp.Body.Close())
 		cancel()
@@ -247,7 +251,7 @@ func (p *Passage) pick(in http.Header) http.Header {
 			out.Del(strings.TrimSpace(name))
 		}
 	}
-	out["User-Agent"] = []string{p.t.agent}
+	out["User-Agent"] = p.agent
 	return out
 }
 

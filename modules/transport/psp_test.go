@@ -111,6 +111,15 @@ func newPSP(t testing.TB, script ...string) *psp {
 	return p
 }
 
+// base is its address: https where it is to be no TLS.
+func (p *psp) base() string {
+	scheme := "http://"
+	if p.script[0] == "tls" {
+		scheme = "https://"
+	}
+	return scheme + p.ln.Addr().String()
+}
+
 // dial plays the part of the network.
 func (p *psp) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	what := p.script[min(p.dials, len(p.script)-1)]

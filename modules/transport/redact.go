@@ -42,7 +42,7 @@ func (e *Error) Timeout() bool { return e.timeout }
 // sentinels are the errors that survive redaction.
 var sentinels = []error{
 	connector.ErrUnsupported, connector.ErrNotRepresentable,
-	ErrHost, ErrBusy, ErrTooLarge, ErrIntegrity, ErrNotRepeatable, ErrRejected,
+	ErrHost, ErrBusy, ErrTooLarge, ErrIntegrity, ErrNotRepeatable, ErrRejected, ErrOpen,
 	context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded,
 }
 

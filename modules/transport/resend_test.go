@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -249,6 +251,34 @@ func TestRepeatsAreIdentical(t *testing.T) {
 	defer mu.Unlock()
 	if encoded != 1 || strings.Join(bodies, " ") != "nonce=x nonce=x nonce=x" {
 		t.Errorf("encoded %d times, PSP saw %q", encoded, bodies)
+	}
+}
+
+// An answer that came when, and because, we hung up is none: "429" may then mean
+// that the PSP gave up what it had begun, or that it did not. net/http may take
+// such an answer where the end of the time is noticed late.
+func TestAnswersToAHangUp(t *testing.T) {
+	t.Parallel()
+	late := roundTripper(func(r *http.Request) (*http.Response, error) {
+		trace := httptrace.ContextClientTrace(r.Context())
+		trace.GetConn("localhost:9")
+		trace.GotConn(httptrace.GotConnInfo{})
+		<-r.Context().Done()
+		return &http.Response{StatusCode: http.StatusTooManyRequests, Body: http.NoBody}, nil
+	})
+	h := newHarness(t, newPasser(), "http://localhost:9", nil)
+	h.cfg.Tripper = func(*connector.Account) (http.RoundTripper, error) { return late, nil }
+	h.account.Timeout = time.Millisecond
+	if x := h.do(authorize()); x.Outcome != unknown || x.Result.State != "" {
+		t.Errorf("exchange: got %v %q (%v), want %v", x.Outcome, x.Result.State, x.Err, unknown)
+	}
+	p, err := h.passage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := p.Do(t.Context(), Passing{Method: "GET", Path: "/x"})
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(err, ErrInDoubt) {
+		t.Errorf("passed: got %v, %v, want no answer in time, and doubt", resp, err)
 	}
 }
 

@@ -22,6 +22,7 @@ type run struct {
 
 	sent   time.Time // when the step's first byte may first have left; zero = never
 	doubt  bool      // some send may have been executed, and we do not know
+	silent bool      // the PSP could not be reached, or some answer of it cannot be trusted
 	sends  int
 	begun  time.Time // first byte of this exchange
 	ended  time.Time // last answer, or the end of the last send
@@ -50,7 +51,7 @@ func (r *run) exchange(ctx context.Context) connector.Exchange {
 		return r.end(err)
 	}
 	defer room.leave()
-	return r.loop(ctx)
+	return r.guarded(ctx)
 }
 
 // offline lets the connector answer without a call where it can.
@@ -210,12 +211,14 @@ func (o outcome) verdict() bool { return o.answered && o.err == nil }
 func (r *run) send(ctx context.Context, try int) outcome {
 	refreshed, err := r.encode(ctx)
 	if err != nil {
+		r.silent = r.silent || errors.Is(err, errToken)
 		return outcome{err: err, final: r.req == nil && !errors.Is(err, errToken)}
 	}
 	start := r.t.cfg.Now()
 	ctx, cancel := context.WithTimeout(ctx, r.share(ctx, try))
 	defer cancel()
 	a := r.room.roundTrip(ctx, r.req, r.t.cfg.Now)
+	r.silent = r.silent || a.err != nil
 	if !a.left {
 		return outcome{err: fmt.Errorf("not sent: %w", a.err), reused: a.reused}
 	}
@@ -241,10 +244,12 @@ func (r *run) decode(resp connector.Response, try int, fresh bool) outcome {
 	o := outcome{retryAfter: r.retryAfter(resp)}
 	result, err := decode(r.account.Connector, r.call, resp)
 	if err != nil {
+		r.silent = true
 		o.unknown, o.err = true, fmt.Errorf("decode answer %d: %w", resp.StatusCode, err)
 		return o
 	}
 	if err := integrity(r.call, result); err != nil {
+		r.silent = true
 		o.unknown, o.final, o.err = true, true, err
 		return o
 	}

@@ -113,6 +113,10 @@ type arrival struct {
 }
 
 // roundTrip sends the request once and reads the answer to its end.
+//
+// What answers only after the time is over is no answer: net/http closes the
+// connection then, and while it does it still takes what comes, so that it may
+// be a word about our hanging up.
 func (room *room) roundTrip(ctx context.Context, e *encoded, now func() time.Time) arrival {
 	if err := ctx.Err(); err != nil {
 		return arrival{err: err}
@@ -124,6 +128,10 @@ func (room *room) roundTrip(ctx context.Context, e *encoded, now func() time.Tim
 		return arrival{left: left, reused: p.reused, connected: p.connected, err: err}
 	}
 	a := arrival{left: true, reused: p.reused, connected: p.connected}
+	if err := ctx.Err(); err != nil {
+		a.err = errors.Join(fmt.Errorf("answer %d came late: %w", resp.StatusCode, err), resp.Body.Close())
+		return a
+	}
 	a.response = connector.Response{StatusCode: resp.StatusCode, Header: resp.Header}
 	a.response.Body, err = readCapped(resp.Body, resp.ContentLength, MaxAnswer)
 	if err != nil {

@@ -57,6 +57,9 @@ type Config struct {
 	Version string
 	// Observer hears of every exchange; nil = nobody does.
 	Observer Observer
+	// Breaker is that of an account; nil = it has none. It is called once for an
+	// account.
+	Breaker func(a *connector.Account) Breaker
 
 	// Now is the clock by which contexts have their deadlines; nil = the real one.
 	Now func() time.Time
@@ -172,6 +175,7 @@ type room struct {
 	hosts   hosts
 	slots   chan struct{}
 	tokens  tokens
+	breaker Breaker // nil = none
 }
 
 func (t *Transport) room(a *connector.Account) (*room, error) {
@@ -195,6 +199,9 @@ func (t *Transport) room(a *connector.Account) (*room, error) {
 		return nil, err
 	}
 	_, r.traces = r.tripper.(*http.Transport)
+	if t.cfg.Breaker != nil {
+		r.breaker = t.cfg.Breaker(a)
+	}
 	t.rooms[a] = r
 	return r, nil
 }
