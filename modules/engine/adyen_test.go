@@ -396,7 +396,7 @@ func TestAdyenPayerComesBack(t *testing.T) {
 					r.fault("adyen", "sync", tt.fault, 1)
 				}
 				token := c.ReturnURL[strings.LastIndex(c.ReturnURL, "/")+1:]
-				location, err := r.eng.Return(t.Context(), token, map[string][]string{"redirectResult": {adyensim.Result(c.ID)}})
+				location, _, err := r.eng.Return(t.Context(), token, map[string][]string{"redirectResult": {adyensim.Result(c.ID)}})
 				r.check(err)
 				if !strings.HasSuffix(location, "&status="+string(tt.want)) {
 					t.Errorf("sent to %s, want %s", location, tt.want)

@@ -49,9 +49,8 @@ func (e *Engine) authorize(p *payment.Payment, a *payment.Attempt, transient *pa
 	}
 	if a.PublicURL != "" {
 		op.NotifyURL = a.PublicURL + "/webhooks/" + a.Account
-		if p.ReturnURL != "" {
-			op.ReturnURL = a.PublicURL + "/return/" + e.returnToken(p.ID, a.ID)
-		}
+		// The merchant need not have a place for the payer: the gateway has.
+		op.ReturnURL = a.PublicURL + "/return/" + e.returnToken(p.ID, a.ID)
 	}
 	return op
 }
@@ -146,10 +145,13 @@ func check(acct *connector.Account, op payment.Operation) error {
 			Code: payment.CodeNotRepresentable, Param: "amount", Err: err,
 			Detail: fmt.Sprintf("%s cannot express this amount", acct.Connector.Spec().Name),
 		}
-	default:
-		return &payment.Error{
-			Code: payment.CodeNotSupported, Err: err,
-			Detail: fmt.Sprintf("%s does not support this %s", acct.Connector.Spec().Name, op.Kind()),
-		}
 	}
+	refusal := &payment.Error{
+		Code: payment.CodeNotSupported, Err: err,
+		Detail: fmt.Sprintf("%s does not support this %s", acct.Connector.Spec().Name, op.Kind()),
+	}
+	if no, ok := errors.AsType[*connector.UnsupportedError](err); ok {
+		refusal.Param, refusal.Detail = no.Param, refusal.Detail+": "+no.Why
+	}
+	return refusal
 }

@@ -39,9 +39,20 @@ type job struct {
 	plan      *payment.Plan
 	publicURL string
 	by        cause
+	// asked is when the PSP was asked, for a query.
+	asked time.Time
+	// resumed is the attempt that an earlier job began: the time since its beginning
+	// was spent waiting, and is not the gateway's own.
+	resumed string
 	// tries counts the looks that recovery has taken at the attempt.
 	tries int
-	psp   time.Duration
+	// aside: somebody else than recovery looks, and recovery's own look stays due as it
+	// is, unless the attempt has moved.
+	aside, moved bool
+	// waited sums up the time spent waiting for PSPs, for somebody who looks; nil =
+	// nobody wants to know.
+	waited *time.Duration
+	psp    time.Duration
 	// fresh is the payment as the last transaction left it.
 	fresh *payment.Payment
 	// pass is leave to send to the account where the job is; nil where none is
@@ -109,7 +120,16 @@ func (e *Engine) send(ctx context.Context, j *job, budget map[string]time.Time) 
 	}
 	deadline, ok := budget[a.ID]
 	if !ok {
-		deadline = time.Now().Add(acct.Exchange()) //nolint:forbidigo // a context's deadline is on the machine's clock
+		// Recovery counts from the intent, and so does the time in which bytes may leave:
+		// a process that stood still in between must not send what others have settled.
+		left := acct.Exchange()
+		if !a.Doubt {
+			left -= max(e.now().Sub(a.Sent), 0)
+		}
+		if left <= 0 {
+			return acct, connector.Exchange{Outcome: connector.NotSent, Err: errors.New("the time of the exchange was over before it began")}, nil
+		}
+		deadline = time.Now().Add(left) //nolint:forbidigo // a context's deadline is on the machine's clock
 		budget[a.ID] = deadline
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
@@ -128,7 +148,10 @@ func (e *Engine) record(ctx context.Context, j *job, acct *connector.Account, x 
 		fresh *payment.Payment
 		plan  = j.plan
 	)
-	err := e.update(ctx, func(tx store.Tx) error {
+	if j.waited != nil {
+		*j.waited += x.Took
+	}
+	err := e.insist(ctx, func(tx store.Tx) error {
 		out, j.plan = settled{}, plan // it may be the second time
 		p, err := tx.Payment(j.payment)
 		if err != nil {
@@ -138,20 +161,32 @@ func (e *Engine) record(ctx context.Context, j *job, acct *connector.Account, x 
 		if a == nil {
 			return fmt.Errorf("payment %s has lost attempt %s", p.ID, j.attempt)
 		}
-		m := mark(&p)
-		x := e.vouch(tx, &p, a, x)
-		v, err := learn(&p, a, e.news(j.by, &p, a, acct, x))
+		m, was := mark(&p), a.Status
+		asked, err := e.picture(j, &p, a)
 		if err != nil {
 			return err
 		}
-		if j.by == byAnswer && j.tries == 0 {
+		x := e.vouch(tx, &p, a, x)
+		n := e.news(j.by, &p, a, acct, x)
+		if !j.asked.IsZero() {
+			n.asOf = j.asked
+		}
+		v, err := learn(&p, a, n)
+		if err != nil {
+			return err
+		}
+		j.moved = a.Status != was
+		if j.by == byAnswer && j.resumed != a.ID {
 			a.Gateway = max(e.now().Sub(a.StartedAt)-a.PSP, 0)
 		}
 		if out.next, err = e.proceed(tx, j, &p, a, v, x); err != nil {
 			return err
 		}
-		out.body, err = e.finish(tx, j, m, &p, out.next)
 		fresh = &p
+		if still, err := asked.still(&p, a); err != nil || still {
+			return errors.Join(err, e.schedule(tx, m, &p, j, out.next))
+		}
+		out.body, err = e.finish(tx, j, m, &p, out.next)
 		return err
 	})
 	j.fresh = fresh
@@ -166,8 +201,12 @@ func (e *Engine) news(by cause, p *payment.Payment, a *payment.Attempt, acct *co
 	}
 	now := e.now()
 	reversal := acct.Connector.Spec().Reversal
+	after := acct.NotFound()
+	if a.Status.Open() && !a.Doubt && !a.Answered { // nobody knows how its exchange ended: the last send may have left at its end
+		after += acct.Exchange()
+	}
 	return news{
-		by: by, exchange: x, notFoundAfter: acct.NotFound(), now: now,
+		by: by, exchange: x, notFoundAfter: after, now: now, asOf: now,
 		reversible: reversal != nil && charge != nil && now.Sub(charge.StartedAt) < reversal.Window,
 	}
 }
@@ -197,6 +236,9 @@ func (e *Engine) proceed(tx store.Tx, j *job, p *payment.Payment, a *payment.Att
 	case v.stepDone:
 		return a.ID, e.nextStep(j, p, a, x.Result)
 	case v.voidHold:
+		if err := e.renew(tx, j, a.Account); err != nil {
+			return "", err
+		}
 		return e.beginVoid(tx, p, a, payment.PurposeCancel, payment.OriginGateway, "")
 	case v.conclude == nil || p.Status != payment.Processing && p.Status != payment.RequiresAction:
 		return "", nil
@@ -205,6 +247,9 @@ func (e *Engine) proceed(tx store.Tx, j *job, p *payment.Payment, a *payment.Att
 	if v.elsewhere && p.Status == payment.Processing && p.CancelRequestedAt.IsZero() {
 		account = j.nextAccount(p)
 	}
+	if v.closeLast || v.closeFirst && account != "" {
+		return e.beginClose(tx, j, p, a)
+	}
 	if account == "" {
 		if c := p.Current(); c != nil && j.passedOver {
 			c.Routing = j.plan
@@ -212,10 +257,22 @@ func (e *Engine) proceed(tx store.Tx, j *job, p *payment.Payment, a *payment.Att
 		p.Error = v.conclude
 		return "", move(p, payment.Failed, j.by)
 	}
-	if v.closeFirst {
-		return e.beginVoid(tx, p, a, payment.PurposeClose, payment.OriginGateway, "")
-	}
 	return e.beginNext(tx, j, p, account)
+}
+
+// beginClose writes the intent to close what could still be paid. Until that is
+// done nobody needs to act, and the payment is processing.
+func (e *Engine) beginClose(tx store.Tx, j *job, p *payment.Payment, a *payment.Attempt) (string, error) {
+	if p.Status == payment.RequiresAction {
+		p.NextAction = nil
+		if err := move(p, payment.Processing, j.by); err != nil {
+			return "", err
+		}
+	}
+	if err := e.renew(tx, j, a.Account); err != nil {
+		return "", err
+	}
+	return e.beginVoid(tx, p, a, payment.PurposeClose, payment.OriginGateway, "")
 }
 
 // nextStep notes what a step yielded: durable before the next step's first byte.
@@ -273,13 +330,21 @@ func (e *Engine) beginNext(tx store.Tx, j *job, p *payment.Payment, account stri
 	if err != nil {
 		return "", err
 	}
-	if j.key != nil {
-		j.key.Lease = e.now().Add(e.cfg.Accounts[account].Exchange() + leaseMargin)
-		if err := tx.PutKey(*j.key); err != nil {
-			return "", fmt.Errorf("renew key: %w", err)
-		}
+	return a.ID, e.renew(tx, j, account)
+}
+
+// renew keeps the caller's key for as long as one more exchange takes, so that no
+// repeat is answered in its place. Where another node has answered already, there is
+// nothing to keep.
+func (e *Engine) renew(tx store.Tx, j *job, account string) error {
+	if j.key == nil {
+		return nil
 	}
-	return a.ID, nil
+	j.key.Lease = e.now().Add(e.exchangeTime(account) + leaseMargin)
+	if err := tx.PutKey(*j.key); err != nil && !errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("renew key: %w", err)
+	}
+	return nil
 }
 
 func triedReason(p *payment.Payment, account string) string {
@@ -294,7 +359,11 @@ func triedReason(p *payment.Payment, account string) string {
 // finish saves the payment, its deferred work, and, at the end of the job, the
 // answer under the caller's key.
 func (e *Engine) finish(tx store.Tx, j *job, m marks, p *payment.Payment, goOn string) ([]byte, error) {
-	object, err := e.save(tx, m, p, goOn != "")
+	ended := j.attempt
+	if goOn != "" {
+		ended = ""
+	}
+	object, err := e.save(tx, m, p, ended)
 	if err != nil {
 		return nil, err
 	}
@@ -314,14 +383,32 @@ func (e *Engine) finish(tx store.Tx, j *job, m marks, p *payment.Payment, goOn s
 		}
 	}
 	k := *j.key
-	return body, answer(tx, &k, body)
+	err = answer(tx, &k, body)
+	if errors.Is(err, store.ErrConflict) {
+		// The lease had ended, and another node has answered in our place: its answer is
+		// the first one.
+		if k, err = tx.Key(k.KeyScope); err == nil {
+			body = k.Body
+		}
+	}
+	return body, err
 }
 
 // ticket is the payload of deferred work on an attempt.
 type ticket struct {
 	Payment string `json:"payment"`
+	// Account is the attempt's; "" where there is none, and in tickets of the release
+	// before.
+	Account string `json:"account,omitempty"`
 	// Look asks the PSP even about an attempt that is settled.
 	Look bool `json:"look,omitempty"`
+	// aside: it is not recovery that looks. waited is [job.waited].
+	aside  bool
+	waited *time.Duration
+}
+
+func ticketFor(p *payment.Payment, a *payment.Attempt) ticket {
+	return ticket{Payment: p.ID, Account: a.Account}
 }
 
 func (t ticket) encode() []byte {
@@ -344,9 +431,13 @@ func (e *Engine) schedule(tx store.Tx, m marks, p *payment.Payment, j *job, runn
 			if err := tx.Dequeue(store.Recover, a.ID); err != nil {
 				return fmt.Errorf("dequeue %s: %w", a.ID, err)
 			}
-		case a.Status.Open() && (!was || a.ID == j.attempt || a.ID == running):
-			item := store.Item{ID: a.ID, Payload: ticket{Payment: p.ID}.encode(), Tries: j.tries}
-			item.Due = e.now().Add(e.lookAfter(p, a, j.tries))
+		case a.Status.Open() && (!was || a.ID == j.attempt && (!j.aside || j.moved) || a.ID == running):
+			tries := j.tries
+			if j.aside {
+				tries = 0 // its own, not recovery's
+			}
+			item := store.Item{ID: a.ID, Payload: ticketFor(p, a).encode(), Tries: tries}
+			item.Due = e.now().Add(e.lookAfter(p, a, tries))
 			if a.ID == running {
 				item.Due = e.now().Add(e.exchangeTime(a.Account) + recoverMargin)
 			}

@@ -131,7 +131,7 @@ func (e *Engine) createOnly(ctx context.Context, c Claim, p payment.Payment, in 
 
 // intend writes the intent of a call: after that its first byte may leave.
 func (e *Engine) intend(tx store.Tx, m marks, p *payment.Payment, j *job) error {
-	if _, err := e.save(tx, m, p, true); err != nil {
+	if _, err := e.save(tx, m, p, ""); err != nil {
 		return err
 	}
 	return e.schedule(tx, m, p, j, j.attempt)

@@ -45,6 +45,10 @@ type Config struct {
 	Now    func() time.Time
 	Random io.Reader // jitter
 	Log    *slog.Logger
+	// Again is asked where the store is away and a PSP's answer is to be written down,
+	// which nobody can have twice: it waits, and tells whether to try once more. try
+	// counts from 0. Nil never does; recovery then asks the PSP.
+	Again func(try int) bool
 }
 
 // Engine holds what it needs by interface, and no state that must last. It is
@@ -52,16 +56,20 @@ type Config struct {
 type Engine struct {
 	cfg Config
 	// wake tells each worker that something is due now.
-	wake map[store.Queue]chan struct{}
+	wake  map[store.Queue]chan struct{}
+	lanes *lanes
 
 	mu sync.Mutex
-	// asked is when each payment was last asked after by a merchant.
+	// asked is when each payment was last asked after by a merchant, or by its payer.
 	asked map[string]time.Time
 }
 
 // New returns an engine.
 func New(cfg Config) *Engine {
-	e := &Engine{cfg: cfg, wake: map[store.Queue]chan struct{}{}, asked: map[string]time.Time{}}
+	e := &Engine{
+		cfg: cfg, wake: map[store.Queue]chan struct{}{}, asked: map[string]time.Time{},
+		lanes: newLanes(cfg.Now, recoverWidth, len(cfg.Accounts)),
+	}
 	for _, w := range e.workers() {
 		e.wake[w.queue] = make(chan struct{}, 1)
 	}
@@ -75,6 +83,16 @@ func (e *Engine) update(ctx context.Context, fn func(store.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	return e.storeError(e.cfg.Store.Update(ctx, fn))
+}
+
+// insist is update for what a PSP has answered. Where nobody can tell whether it was
+// written, it is not tried again.
+func (e *Engine) insist(ctx context.Context, fn func(store.Tx) error) error {
+	err := e.update(ctx, fn)
+	for try := 0; e.cfg.Again != nil && errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrUncertain) && e.cfg.Again(try); try++ {
+		err = e.update(ctx, fn)
+	}
+	return err
 }
 
 func (e *Engine) view(ctx context.Context, fn func(store.Reader) error) error {

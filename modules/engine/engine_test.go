@@ -253,7 +253,7 @@ func TestCaptureReserves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o := read(t, got); o.Status != "requires_capture" || o.Outcome != "unknown" || o.AmountCapturable != 0 {
+	if o := read(t, got); o.Status != "requires_capture" || o.Outcome != "unknown" || o.AmountCapturable != 600 {
 		t.Errorf("in doubt: %+v", o)
 	}
 	if _, err := w.eng.Capture(t.Context(), claim("c2"), id, engine.Capture{Amount: 100, Final: true}); refusal(t, err) != payment.CodeOperationInProgress {

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -65,9 +66,16 @@ func TestPayerComesBack(t *testing.T) {
 			}
 			r.control(http.MethodPost, "/_sim/challenges/"+c[0].ID, `{"result":"`+tt.result+`"}`)
 			token := strings.TrimPrefix(back.Path, "/return/")
-			location, err := r.eng.Return(t.Context(), token, map[string][]string{"redirect_status": {"succeeded"}})
+			asked := r.payment(o.ID).Attempts[0].PSP
+			location, psp, err := r.eng.Return(t.Context(), token, map[string][]string{"redirect_status": {"succeeded"}})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if want := r.payment(o.ID).Attempts[0].PSP - asked; psp != want || psp == 0 {
+				t.Errorf("waited %v for the PSP, want %v and more than nothing", psp, want)
+			}
+			if _, again, err := r.eng.Return(t.Context(), token, nil); err != nil || again != 0 {
+				t.Errorf("once more: waited %v for the PSP, %v; want not at all", again, err)
 			}
 			want := "https://shop.example/back?order=7&payment=" + o.ID + "&status=" + string(tt.want)
 			if location != want {
@@ -77,7 +85,7 @@ func TestPayerComesBack(t *testing.T) {
 			if forged == token {
 				forged = token[:len(token)-1] + "y"
 			}
-			if _, err := r.eng.Return(t.Context(), forged, nil); refusal(t, err) != payment.CodeNotFound {
+			if _, _, err := r.eng.Return(t.Context(), forged, nil); refusal(t, err) != payment.CodeNotFound {
 				t.Errorf("a forged way back: %v", err)
 			}
 			r.reconcile("stripe", r.payment(o.ID))
@@ -198,6 +206,34 @@ func TestNotRepresentable(t *testing.T) {
 	in.Amount.Minor = 5120
 	if a, err := r.eng.Create(t.Context(), claim("k"), in); err != nil || read(t, a).Status != "succeeded" {
 		t.Errorf("the key was consumed, or the amount refused: %v %s", err, a.Body)
+	}
+}
+
+// TestNotSupported holds that a refusal names the field that asks for what a PSP
+// cannot do, and consumes no key.
+func TestNotSupported(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	tests := []struct {
+		name, param, why string
+		change           func(*engine.Create)
+	}{
+		{"in person", "channel", "Terminal", func(c *engine.Create) { c.Channel = payment.ChannelInPerson }},
+		{"by telephone", "channel", "telephone", func(c *engine.Create) { c.Channel = payment.ChannelMOTO }},
+		{"kept, payer there", "setup_future_usage", "customer", func(c *engine.Create) { c.SetupFutureUsage = "on_session" }},
+		{"kept, payer away", "setup_future_usage", "customer", func(c *engine.Create) { c.SetupFutureUsage = "off_session" }},
+	}
+	for _, tt := range tests {
+		in := card("4242424242424242", payment.CaptureAutomatic)
+		tt.change(&in)
+		_, err := r.eng.Create(t.Context(), claim("k"), in)
+		refused, ok := errors.AsType[*payment.Error](err)
+		if !ok || refused.Code != payment.CodeNotSupported || refused.Param != tt.param || !strings.Contains(refused.Detail, tt.why) {
+			t.Errorf("%s: got %+v, want not_supported of %s, with %q", tt.name, err, tt.param, tt.why)
+		}
+	}
+	if a, err := r.eng.Create(t.Context(), claim("k"), card("4242424242424242", payment.CaptureAutomatic)); err != nil {
+		t.Errorf("the key was consumed: %v %s", err, a.Body)
 	}
 }
 

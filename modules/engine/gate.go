@@ -191,7 +191,7 @@ func refundAccount(amount int64) func(*payment.Payment) string {
 // may be sent no more are passed over.
 func (e *Engine) reserve(ctx context.Context, j *job, x connector.Exchange) *pass {
 	p := j.fresh
-	if e.cfg.Gate == nil || j.plan == nil || !inVain(p.Attempt(j.attempt), x) {
+	if e.cfg.Gate == nil || j.plan == nil || !inVain(p, p.Attempt(j.attempt), x) {
 		return nil
 	}
 	for {
@@ -221,12 +221,14 @@ func (e *Engine) reserve(ctx context.Context, j *job, x connector.Exchange) *pas
 
 // inVain tells whether attempt a may have come to nothing in a way that lets
 // another account be tried; see [refused] and [closed].
-func inVain(a *payment.Attempt, x connector.Exchange) bool {
+func inVain(p *payment.Payment, a *payment.Attempt, x connector.Exchange) bool {
 	switch {
 	case a == nil || x.Outcome == connector.Unknown:
 		return false
 	case a.Kind == payment.KindVoid:
-		return a.Purpose == payment.PurposeClose && x.Outcome == connector.Answered
+		charge := p.Attempt(a.Charge)
+		return a.Purpose == payment.PurposeClose && x.Outcome == connector.Answered &&
+			charge != nil && charge.Error != nil && charge.Error.Code.Info().Elsewhere
 	case a.Kind != payment.KindAuthorize || a.Doubt:
 		return false
 	case x.Outcome == connector.NotSent:

@@ -165,7 +165,7 @@ func (e *Engine) contradict(tx store.Tx, p *payment.Payment, a *payment.Attempt,
 	}
 	e.cfg.Log.Error("webhook contradicts the payment", slog.String("payment", p.ID), slog.String("attempt", a.ID),
 		slog.String("account", a.Account), slog.String("of", string(ev.Of)), slog.String("state", string(ev.Result.State)))
-	_, err := e.save(tx, m, p, false)
+	_, err := e.save(tx, m, p, "")
 	return err
 }
 

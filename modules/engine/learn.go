@@ -18,6 +18,9 @@ type news struct {
 	// under way then decides, whatever the charge looks like in the meantime.
 	reversible bool
 	now        time.Time
+	// asOf is when the PSP was asked, at the earliest: what it did not know then it may
+	// know at now.
+	asOf time.Time
 }
 
 // verdict is what must be done after the news has been written into the payment.
@@ -30,6 +33,9 @@ type verdict struct {
 	// closeFirst: the PSP's object of this attempt could still be paid; it must
 	// be closed before another account is tried.
 	closeFirst bool
+	// closeLast: the payer could pay it by himself; it must be closed before the
+	// payment ends, too.
+	closeLast bool
 	// voidHold: the merchant wants the payment canceled, and it now holds money.
 	voidHold bool
 	// conclude holds the failure that ends the payment where nobody else is
@@ -48,6 +54,9 @@ func learn(p *payment.Payment, a *payment.Attempt, n news) (verdict, error) {
 	switch n.exchange.Outcome {
 	case connector.Unknown:
 		if n.by != byQuery { // a question without an answer takes no knowledge away
+			if n.by == byAnswer && a.Status.Open() {
+				a.Resent = n.now // its last send may have left only now
+			}
 			doubt(p, a)
 		}
 		return verdict{}, nil
@@ -92,7 +101,8 @@ func closed(p *payment.Payment, void *payment.Attempt) verdict {
 		charge.Error == nil || p.Status != payment.Processing || p.Charge != charge.ID {
 		return verdict{}
 	}
-	return verdict{elsewhere: void.Status == payment.AttemptSucceeded, conclude: charge.Error}
+	elsewhere := void.Status == payment.AttemptSucceeded && charge.Error.Code.Info().Elsewhere
+	return verdict{elsewhere: elsewhere, conclude: charge.Error}
 }
 
 // doubt records that a send was never answered.
@@ -190,7 +200,7 @@ func learnCharge(p *payment.Payment, a *payment.Attempt, r connector.Result, n n
 			return verdict{}, nil
 		}
 		v, err := refused(p, a, r.Failure, n)
-		v.closeFirst = r.Payable
+		v.closeFirst, v.closeLast = r.Payable, r.Unattended
 		return v, err
 	case connector.Rejected:
 		return rejected(p, a, r, n)
@@ -231,7 +241,13 @@ func learnMoney(p *payment.Payment, a *payment.Attempt, r connector.Result, n ne
 		}
 		return verdict{}, nil
 	}
-	p.Error = nil
+	closing := a.Status == payment.AttemptFailed
+	if closing { // and paid meanwhile
+		end(a, payment.AttemptSucceeded, nil, n.now)
+	}
+	if open || closing || a.Captured > was { // else it is no news, and what a capture failed of still stands
+		p.Error = nil
+	}
 	return follow(p, a, n.by)
 }
 
@@ -270,6 +286,8 @@ func totals(p *payment.Payment, a *payment.Attempt, c connector.Charge, n news) 
 	a.Released = a.Released || c.Released
 	a.MultiCapture = a.MultiCapture || c.MultiCapture
 	if delta := c.Captured - a.Captured; delta > 0 {
+		// Captures that were settled by a sum too early, in the name of others, are in it now.
+		delta -= min(delta, max(proven(p, a)-a.Captured, 0))
 		a.Captured = c.Captured
 		a.Authorized = max(a.Authorized, a.Captured)
 		if rest := settleCaptures(p, a, delta, n.now); rest > 0 && p.CaptureMethod == payment.CaptureManual {
@@ -292,6 +310,14 @@ func totals(p *payment.Payment, a *payment.Attempt, c connector.Charge, n news) 
 // settleCaptures gives newly proven money to the captures that wait for it,
 // oldest first, and returns what nobody asked for.
 func settleCaptures(p *payment.Payment, charge *payment.Attempt, delta int64, now time.Time) int64 {
+	for i := range p.Attempts { // the one that explains all of it comes first
+		c := &p.Attempts[i]
+		if c.Kind == payment.KindCapture && c.Charge == charge.ID && c.Status.Open() && c.Amount == delta {
+			end(c, payment.AttemptSucceeded, nil, now)
+			charge.Released = charge.Released || c.Final
+			return 0
+		}
+	}
 	for i := range p.Attempts {
 		c := &p.Attempts[i]
 		if c.Kind == payment.KindCapture && c.Charge == charge.ID && c.Status.Open() && c.Amount <= delta {
@@ -301,6 +327,16 @@ func settleCaptures(p *payment.Payment, charge *payment.Attempt, delta int64, no
 		}
 	}
 	return delta
+}
+
+// proven sums up the captures of a charge that have succeeded.
+func proven(p *payment.Payment, charge *payment.Attempt) (sum int64) {
+	for i := range p.Attempts {
+		if c := &p.Attempts[i]; c.Kind == payment.KindCapture && c.Charge == charge.ID && c.Status == payment.AttemptSucceeded {
+			sum += c.Amount
+		}
+	}
+	return sum
 }
 
 // knownRefunds is every refund of a charge that we ever asked for: one that
@@ -373,7 +409,7 @@ func learnAbsence(p *payment.Payment, a *payment.Attempt, n news) (verdict, erro
 		return verdict{}, nil
 	case a.Status == payment.AttemptRequiresAction:
 		return verdict{}, nil // the payer has not begun: nothing is there to be found
-	case n.now.Sub(lastSent(a)) < n.notFoundAfter:
+	case n.asOf.Sub(lastSent(a)) < n.notFoundAfter:
 		if a.Doubt {
 			doubt(p, a)
 		}
@@ -405,6 +441,7 @@ func learnRelease(p *payment.Payment, a *payment.Attempt, n news) error {
 			end(w, payment.AttemptSucceeded, nil, n.now)
 		case payment.KindCapture:
 			end(w, payment.AttemptFailed, payment.Fail(payment.ProcessingError), n.now)
+			p.Error = w.Error
 		case payment.KindAuthorize, payment.KindRefund, payment.KindSync:
 		}
 	}
@@ -465,7 +502,11 @@ func learnCapture(p *payment.Payment, a *payment.Attempt, r connector.Result, n 
 	switch r.State {
 	case connector.Succeeded:
 		if n.by != byQuery && a.Status.Open() {
-			charge.Captured += a.Amount
+			sum := charge.Captured + a.Amount
+			if r.Charge != nil { // a query may have shown it already, under another capture's name
+				sum = min(sum, max(charge.Captured, r.Charge.Captured))
+			}
+			charge.Captured = sum
 			charge.Released = charge.Released || a.Final
 			end(a, payment.AttemptSucceeded, nil, n.now)
 			p.Error = nil
@@ -473,7 +514,7 @@ func learnCapture(p *payment.Payment, a *payment.Attempt, r connector.Result, n 
 		if r.Charge != nil {
 			totals(p, charge, *r.Charge, n)
 		}
-		if a.Status.Open() && r.Charge != nil && n.now.Sub(lastSent(a)) >= n.notFoundAfter {
+		if a.Status.Open() && r.Charge != nil && n.asOf.Sub(lastSent(a)) >= n.notFoundAfter {
 			a.Doubt = false // the PSP has had the time to show it, and does not
 			_, err := refused(p, a, payment.Fail(payment.ProcessingError), n)
 			return err
@@ -544,7 +585,7 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 			return nil // it is made again until it is done
 		}
 		paid := r.Charge != nil && r.Charge.Captured > 0
-		if a.Status.Open() && (paid || n.now.Sub(lastSent(a)) >= n.notFoundAfter) {
+		if a.Status.Open() && (paid || n.asOf.Sub(lastSent(a)) >= n.notFoundAfter) {
 			a.Doubt = false
 			if _, err := refused(p, a, payment.Fail(payment.ProcessingError), n); err != nil {
 				return err
@@ -571,7 +612,7 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 		if n.by == byWebhook { // it tells of the charge that was to be undone
 			since = lastSent(charge)
 		}
-		if n.now.Sub(since) >= n.notFoundAfter {
+		if n.asOf.Sub(since) >= n.notFoundAfter {
 			return learnRelease(p, charge, n) // there is nothing that could be paid
 		}
 		return nil
@@ -619,7 +660,7 @@ func learnRefund(p *payment.Payment, a *payment.Attempt, r connector.Result, n n
 		_, err := rejected(p, a, r, n)
 		return err
 	case connector.NotFound:
-		if a.Status.Open() && n.now.Sub(lastSent(a)) >= n.notFoundAfter {
+		if a.Status.Open() && n.asOf.Sub(lastSent(a)) >= n.notFoundAfter {
 			a.Doubt = false
 			_, err := refused(p, a, payment.Fail(payment.PSPUnavailable), n)
 			return err

@@ -131,7 +131,7 @@ func (e *Engine) Capture(ctx context.Context, c Claim, id string, in Capture) (A
 
 // captureAmount checks what is to be captured against what is left.
 func captureAmount(p *payment.Payment, charge *payment.Attempt, in Capture, spec connector.Spec) (int64, error) {
-	free, left := p.AmountCapturable(), p.AmountUncaptured()
+	free, left := p.AmountFree(), p.AmountUncaptured()
 	amount := in.Amount
 	if amount == 0 {
 		amount = free
@@ -218,7 +218,7 @@ func (e *Engine) hurry(tx store.Tx, p *payment.Payment) error {
 		if e.running(a) {
 			due = a.Sent.Add(e.exchangeTime(a.Account) + recoverMargin)
 		}
-		if err := tx.Enqueue(store.Recover, store.Item{ID: a.ID, Payload: ticket{Payment: p.ID}.encode(), Due: due}); err != nil {
+		if err := tx.Enqueue(store.Recover, store.Item{ID: a.ID, Payload: ticketFor(p, a).encode(), Due: due}); err != nil {
 			return err
 		}
 	}

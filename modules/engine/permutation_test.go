@@ -163,7 +163,7 @@ func challenged(result string) step {
 		}
 		token := c[0].ReturnURL[strings.LastIndex(c[0].ReturnURL, "/")+1:]
 		_, err, _ := r.do(func(e *engine.Engine) (a engine.Answer, err error) {
-			_, err = e.Return(context.Background(), token, map[string][]string{"redirectResult": {adyensim.Result(c[0].ID)}})
+			_, _, err = e.Return(context.Background(), token, map[string][]string{"redirectResult": {adyensim.Result(c[0].ID)}})
 			return a, err
 		})
 		r.check(err)

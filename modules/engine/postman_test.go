@@ -170,7 +170,7 @@ func (r *postman) Receive(ctx context.Context, account string, events []connecto
 	return r.eng.Receive(ctx, account, events)
 }
 
-func (r *postman) Return(ctx context.Context, token string, query map[string][]string) (string, error) {
+func (r *postman) Return(ctx context.Context, token string, query map[string][]string) (string, time.Duration, error) {
 	return r.eng.Return(ctx, token, query)
 }
 

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// syncEvery is how often a merchant may make the gateway ask a PSP about
-	// one payment.
+	// syncEvery is how often a merchant, or a payer, may make the gateway ask a PSP
+	// about one payment.
 	syncEvery = 2 * time.Second
 	// maxAsked bounds the memory of that.
 	maxAsked = 10_000
@@ -40,7 +40,8 @@ func (e *Engine) read(ctx context.Context, s Scope, id string) (p payment.Paymen
 	return p, err
 }
 
-// mayAsk keeps a merchant from asking a PSP all the time.
+// mayAsk keeps a merchant from asking a PSP all the time: id is the payment's, or
+// says who else asks, and after which payment.
 func (e *Engine) mayAsk(id string) bool {
 	now := e.now()
 	e.mu.Lock()
@@ -83,7 +84,7 @@ func (e *Engine) Patch(ctx context.Context, s Scope, id string, in Patch) (payme
 		if c := p.Current(); c != nil && c.Status == payment.AttemptPending {
 			return inProgress("the payment provider has not answered yet")
 		}
-		m := mark(&p)
+		m, was := mark(&p), p
 		if in.Description != nil {
 			p.Description = *in.Description
 		}
@@ -94,7 +95,10 @@ func (e *Engine) Patch(ctx context.Context, s Scope, id string, in Patch) (payme
 		if len(p.Metadata) > maxMetadata {
 			return payment.Invalid("metadata", "more than %d keys", maxMetadata)
 		}
-		if _, err = e.save(tx, m, &p, true); err != nil {
+		if p.Description == was.Description && p.Reference == was.Reference && maps.Equal(p.Metadata, was.Metadata) {
+			return nil
+		}
+		if _, err = e.save(tx, m, &p, ""); err != nil {
 			return fmt.Errorf("patch: %w", err)
 		}
 		return nil

@@ -48,15 +48,18 @@ var refundEvents = map[payment.RefundStatus]payment.EventType{
 	payment.RefundFailed:    payment.EventRefundFailed,
 }
 
-// happened lists what has happened to p since m, in the order of telling. A
-// payment that is processing is told of when the call has ended and it still is,
-// not while the call runs.
-func happened(m marks, p *payment.Payment, running bool) []payment.EventType {
+// happened lists what has happened to p since m, in the order of telling. That a
+// payment is processing is told once the call has ended and it still is, not
+// while the call runs: over tells that it has. Until then the payment remembers
+// that it is untold, so that whoever takes up the call after a crash tells it.
+func happened(m marks, p *payment.Payment, over bool) []payment.EventType {
 	var types []payment.EventType
 	if p.AmountCaptured() > m.captured && p.CaptureMethod == payment.CaptureManual {
 		types = append(types, payment.EventPaymentCaptured)
 	}
-	if t, ok := statusEvents[p.Status]; ok && p.Status != m.status && !(running && p.Status == payment.Processing) {
+	news := p.Status != m.status || p.Untold
+	p.Untold = p.Status == payment.Processing && news && !over
+	if t, ok := statusEvents[p.Status]; ok && news && !p.Untold {
 		types = append(types, t)
 	}
 	if p.Outcome == payment.Conflicted && m.outcome != payment.Conflicted {
@@ -65,9 +68,28 @@ func happened(m marks, p *payment.Payment, running bool) []payment.EventType {
 	return types
 }
 
-// save writes p, with an event for everything that has happened since m. It
-// returns the payment's JSON as the merchant sees it.
-func (e *Engine) save(tx store.Tx, m marks, p *payment.Payment, running bool) ([]byte, error) {
+// happenedTo is [happened] for refund number i of p.
+func happenedTo(m marks, p *payment.Payment, i int, over bool) (payment.EventType, bool) {
+	r := &p.Refunds[i]
+	news := i >= len(m.refunds) || m.refunds[i] != r.Status || r.Untold
+	r.Untold = r.Status == payment.RefundPending && news && !over
+	return refundEvents[r.Status], news && !r.Untold
+}
+
+// untold tells that the end of a call of attempt a has something to tell of.
+func untold(p *payment.Payment, a *payment.Attempt) bool {
+	if a.Kind != payment.KindRefund {
+		return p.Untold
+	}
+	r := p.Refund(a.Refund)
+	return r != nil && r.Untold
+}
+
+// save writes p, with an event for everything that has happened since m. ended
+// is the attempt whose call has come to its end, for now at least; "" where none
+// has: a call still runs, or the change has nothing to do with one. It returns
+// the payment's JSON as the merchant sees it.
+func (e *Engine) save(tx store.Tx, m marks, p *payment.Payment, ended string) ([]byte, error) {
 	if len(p.Attempts) > payment.MaxAttempts {
 		return nil, payment.Errorf(payment.CodeInvalidState, "the payment has had %d operations, which is the limit", payment.MaxAttempts)
 	}
@@ -78,24 +100,23 @@ func (e *Engine) save(tx store.Tx, m marks, p *payment.Payment, running bool) ([
 	if err != nil {
 		return nil, fmt.Errorf("render %s: %w", p.ID, err)
 	}
-	for _, t := range happened(m, p, running) {
+	a := p.Attempt(ended)
+	for _, t := range happened(m, p, a != nil && a.Kind != payment.KindRefund) {
 		if err := e.tell(tx, p, t, object, now); err != nil {
 			return nil, err
 		}
 	}
 	for i := range p.Refunds {
 		r := &p.Refunds[i]
-		if i < len(m.refunds) && m.refunds[i] == r.Status {
-			continue
-		}
-		if running && r.Status == payment.RefundPending {
+		t, ok := happenedTo(m, p, i, a != nil && a.ID == r.Attempt)
+		if !ok {
 			continue
 		}
 		body, err := p.RefundObject(r)
 		if err != nil {
 			return nil, fmt.Errorf("render %s: %w", r.ID, err)
 		}
-		if err := e.tell(tx, p, refundEvents[r.Status], body, now); err != nil {
+		if err := e.tell(tx, p, t, body, now); err != nil {
 			return nil, err
 		}
 	}

@@ -83,7 +83,7 @@ func (e *Engine) settle(ctx context.Context, t ticket, attempt string, tries int
 	if !a.Status.Open() && !t.Look {
 		return e.dequeue(ctx, attempt)
 	}
-	j := &job{payment: p.ID, attempt: a.ID, by: byQuery, tries: tries, fresh: &p}
+	j := &job{payment: p.ID, attempt: a.ID, by: byQuery, resumed: a.ID, tries: tries, aside: t.aside, waited: t.waited, fresh: &p}
 	switch means := e.means(&p, a, acct, t.Look, tries); means {
 	case repeat:
 		j.by = byAnswer
@@ -179,9 +179,9 @@ func (e *Engine) suspect(ctx context.Context, j *job) error {
 			return fmt.Errorf("attempt %s is settled", j.attempt)
 		}
 		doubt(&p, a)
-		a.Resent = e.now()
+		a.Resent = e.now().Add(e.exchangeTime(a.Account)) // its last send may leave then
 		j.fresh = &p
-		_, err = e.save(tx, m, &p, false)
+		_, err = e.save(tx, m, &p, "")
 		return err
 	})
 }
@@ -202,6 +202,7 @@ func (e *Engine) ask(ctx context.Context, j *job, acct *connector.Account) (conn
 	ctx = context.WithoutCancel(ctx)
 	a := j.fresh.Attempt(j.attempt)
 	bounded, cancel := context.WithTimeout(ctx, acct.Exchange())
+	j.asked = e.now()
 	x := e.cfg.Exchange.Exchange(bounded, acct, e.question(j.fresh, a, acct))
 	cancel()
 	if x.Outcome != connector.Answered && x.Err != nil {
@@ -215,7 +216,7 @@ func (e *Engine) ask(ctx context.Context, j *job, acct *connector.Account) (conn
 		return x.Outcome, err
 	}
 	if out.next != "" {
-		j.attempt, j.by = out.next, byAnswer
+		j.attempt, j.by, j.asked = out.next, byAnswer, time.Time{}
 		_, err := e.carry(ctx, j)
 		return x.Outcome, err
 	}
@@ -231,7 +232,7 @@ func (e *Engine) reverse(ctx context.Context, j *job, acct *connector.Account) e
 	if !ok {
 		return nil
 	}
-	next := &job{payment: p.ID, by: byAnswer}
+	next := &job{payment: p.ID, by: byAnswer, waited: j.waited}
 	err := e.update(ctx, func(tx store.Tx) error {
 		next.attempt = ""
 		p, err := tx.Payment(j.payment)
@@ -338,14 +339,20 @@ func (e *Engine) again(ctx context.Context, j *job) error {
 			return tx.Dequeue(store.Recover, j.attempt)
 		}
 		m := mark(&p)
-		if a.Status == payment.AttemptPending && a.PSPReference == "" && !a.Doubt {
+		news := a.Status == payment.AttemptPending && a.PSPReference == "" && !a.Doubt
+		if news {
 			doubt(&p, a)
-			if _, err := e.save(tx, m, &p, false); err != nil {
+		}
+		if news || untold(&p, a) {
+			if _, err := e.save(tx, m, &p, a.ID); err != nil {
 				return err
 			}
 		}
+		if j.aside {
+			return nil
+		}
 		return tx.Enqueue(store.Recover, store.Item{
-			ID: a.ID, Payload: ticket{Payment: p.ID}.encode(), Tries: j.tries, Due: e.now().Add(e.lookAfter(&p, a, j.tries)),
+			ID: a.ID, Payload: ticketFor(&p, a).encode(), Tries: j.tries, Due: e.now().Add(e.lookAfter(&p, a, j.tries)),
 		})
 	})
 }
@@ -353,6 +360,10 @@ func (e *Engine) again(ctx context.Context, j *job) error {
 func (e *Engine) dequeue(ctx context.Context, id string) error {
 	return e.update(ctx, func(tx store.Tx) error { return tx.Dequeue(store.Recover, id) })
 }
+
+// askFirst is a number of tries at which [Engine.means] asks where it can: somebody
+// wants to know.
+const askFirst = 2
 
 // lookAt takes a look at everything that is open in a payment, or at its charge
 // where nothing is.
@@ -367,8 +378,9 @@ func (e *Engine) lookAt(ctx context.Context, p *payment.Payment) error {
 	return nil
 }
 
-// lookAtOpen takes a look at everything that is open in a payment, and tells
-// whether something was.
+// lookAtOpen takes a look at everything that is open in a payment, beside recovery,
+// and tells whether something was. Whoever polls must not keep recovery from its own
+// turns: some doubt is settled by a repeat alone.
 func (e *Engine) lookAtOpen(ctx context.Context, p *payment.Payment) (looked bool, err error) {
 	for i := range p.Attempts {
 		a := &p.Attempts[i]
@@ -376,7 +388,7 @@ func (e *Engine) lookAtOpen(ctx context.Context, p *payment.Payment) (looked boo
 			continue
 		}
 		looked = true
-		if err := e.settle(ctx, ticket{Payment: p.ID}, a.ID, 0); err != nil {
+		if err := e.settle(ctx, ticket{Payment: p.ID, aside: true}, a.ID, askFirst); err != nil {
 			return looked, err
 		}
 	}

@@ -19,6 +19,8 @@ const (
 	// holdInbound keeps news, which ask no PSP, from other workers: what a killed
 	// process has leased waits no longer for another.
 	holdInbound = 15 * time.Second
+	// inboundPatience is how long a webhook waits for a node that knows its account.
+	inboundPatience = 3 * 24 * time.Hour
 	// holdMargin is how much longer than an exchange an item is kept whose work
 	// makes one.
 	holdMargin = 5 * time.Second
@@ -37,12 +39,15 @@ type worker struct {
 	work  func(ctx context.Context, i store.Item) error
 }
 
+// recoverWidth is how many looks may be under way at a time.
+const recoverWidth = 64
+
 // The queues do not wait for each other: a PSP that answers slowly holds up the
 // recovery of its own payments, and no webhook.
 func (e *Engine) workers() []worker {
 	return []worker{
 		{store.Inbound, 16, holdInbound, e.workInbound},
-		{store.Recover, 64, e.hold(), e.workRecover},
+		{store.Recover, recoverWidth, e.hold(), e.workRecover},
 		{store.Expire, 16, e.hold(), e.workExpire},
 	}
 }
@@ -178,10 +183,25 @@ func (e *Engine) do(ctx context.Context, w worker, i store.Item) {
 	if err == nil {
 		return
 	}
+	if crowded, ok := errors.AsType[*crowdedError](err); ok {
+		again := i
+		again.Due, again.Tries = crowded.until, i.Tries-1 // nobody has looked
+		e.putBack(ctx, w, i, again)
+		return
+	}
 	e.cfg.Log.Warn("deferred work put back", slog.String("queue", string(w.queue)), slog.String("item", i.ID),
 		slog.Int("tries", i.Tries), slog.String("error", err.Error()))
-	i.Due = e.now().Add(min(retryFailed*time.Duration(i.Tries), idle*30))
-	if err := e.update(context.WithoutCancel(ctx), func(tx store.Tx) error { return tx.Enqueue(w.queue, i) }); err != nil {
+	again := i
+	again.Due = e.now().Add(min(retryFailed*time.Duration(i.Tries), idle*30))
+	if ctx.Err() != nil {
+		again.Due = e.now() // we stop, and another process may go on with it
+	}
+	e.putBack(ctx, w, i, again)
+}
+
+// putBack ends the lease of an item that is to be worked on again.
+func (e *Engine) putBack(ctx context.Context, w worker, i, again store.Item) {
+	if err := e.update(context.WithoutCancel(ctx), func(tx store.Tx) error { return tx.Return(w.queue, i, &again) }); err != nil {
 		e.cfg.Log.Warn("deferred work waits for its lease to end", slog.String("item", i.ID), slog.String("error", err.Error()))
 	}
 }
@@ -194,15 +214,46 @@ func (e *Engine) workRecover(ctx context.Context, i store.Item) error {
 		return err
 	}
 	id, look := strings.CutPrefix(i.ID, lookPrefix)
-	t.Look = look
-	if err := e.settle(ctx, t, id, i.Tries); err != nil {
+	leave, err := e.lanes.enter(t.Account)
+	if err != nil {
 		return err
 	}
-	if look {
-		return e.dequeue(ctx, i.ID)
+	defer leave()
+	if !look {
+		return e.settle(ctx, t, id, i.Tries)
+	}
+	if err := e.lookFor(ctx, t.Payment, id); err != nil {
+		return err
+	}
+	return e.update(ctx, func(tx store.Tx) error { return tx.Return(store.Recover, i, nil) })
+}
+
+// lookFor asks the PSP about a charge of which a webhook had news. It fails where
+// nobody has answered yet.
+func (e *Engine) lookFor(ctx context.Context, id, attempt string) error {
+	held, err := e.lookOnce(ctx, id, attempt)
+	switch {
+	case err != nil:
+		return err
+	case held == HeldSilent:
+		return errors.New("the PSP was asked, and did not answer")
+	case held == HeldDeaf:
+		p, err := e.any(ctx, id)
+		if err != nil {
+			return err
+		}
+		if a := p.Attempt(attempt); a != nil && e.cfg.Accounts[a.Account] == nil {
+			return noAccount(a.Account)
+		}
 	}
 	return nil
 }
+
+// errNoAccount: an account is not configured here. Another node may know it:
+// configurations change one node after the other.
+var errNoAccount = errors.New("the account is not configured")
+
+func noAccount(name string) error { return fmt.Errorf("%w: %s", errNoAccount, name) }
 
 func decodeTicket(i store.Item) (t ticket, err error) {
 	if err := json.Unmarshal(i.Payload, &t); err != nil {
@@ -246,8 +297,9 @@ func (e *Engine) workExpire(ctx context.Context, i store.Item) error {
 		if p.Status == payment.RequiresCapture && !p.CaptureBefore.IsZero() && e.now().Before(p.CaptureBefore) {
 			pause = p.CaptureBefore.Add(holdGrace).Sub(e.now()) // it has become a hold meanwhile
 		}
-		i.Due = e.now().Add(pause)
-		return tx.Enqueue(store.Expire, i)
+		again := i
+		again.Due = e.now().Add(pause)
+		return tx.Return(store.Expire, i, &again)
 	})
 }
 
@@ -261,8 +313,8 @@ func (e *Engine) expireUnsent(ctx context.Context, i store.Item) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.Dequeue(store.Expire, i.ID); err != nil {
-			return err
+		if err := tx.Return(store.Expire, i, nil); err != nil {
+			return err // where it was confirmed meanwhile, its payer's time has an end anew
 		}
 		if p.Status != payment.RequiresPaymentMethod && p.Status != payment.RequiresConfirmation {
 			return nil
@@ -272,7 +324,7 @@ func (e *Engine) expireUnsent(ctx context.Context, i store.Item) error {
 		if err := move(&p, payment.Expired, byExpiry); err != nil {
 			return err
 		}
-		_, err = e.save(tx, m, &p, false)
+		_, err = e.save(tx, m, &p, "")
 		return err
 	})
 }
@@ -348,7 +400,12 @@ func (e *Engine) workInbound(ctx context.Context, i store.Item) error {
 	for _, ev := range in.Events {
 		errs = append(errs, e.apply(ctx, in.Account, ev))
 	}
-	if err := errors.Join(errs...); err != nil {
+	err := errors.Join(errs...)
+	if errors.Is(err, errNoAccount) && e.now().Sub(payment.IDTime(i.ID)) >= inboundPatience {
+		e.cfg.Log.Error("webhook of an account that nobody knows is dropped", slog.String("account", in.Account), slog.String("item", i.ID))
+		err = nil
+	}
+	if err != nil {
 		return err
 	}
 	return e.update(ctx, func(tx store.Tx) error { return tx.Dequeue(store.Inbound, i.ID) })
@@ -359,7 +416,7 @@ func (e *Engine) workInbound(ctx context.Context, i store.Item) error {
 func (e *Engine) apply(ctx context.Context, account string, ev connector.Event) error {
 	acct := e.cfg.Accounts[account]
 	if acct == nil {
-		return nil
+		return noAccount(account)
 	}
 	var look bool
 	err := e.update(ctx, func(tx store.Tx) error {
@@ -386,7 +443,7 @@ func (e *Engine) apply(ctx context.Context, account string, ev connector.Event) 
 		if !look || e.running(a) {
 			return nil // the answer to the call under way tells more
 		}
-		return tx.Enqueue(store.Recover, store.Item{ID: lookPrefix + a.ID, Payload: ticket{Payment: p.ID}.encode(), Due: e.now()})
+		return tx.Enqueue(store.Recover, store.Item{ID: lookPrefix + a.ID, Payload: ticketFor(&p, a).encode(), Due: e.now()})
 	})
 	if err == nil && look {
 		e.nudge(store.Recover)

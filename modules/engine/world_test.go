@@ -601,6 +601,28 @@ func (w *world) sequence(p payment.Payment) {
 	if int64(len(page.Data)) != p.Sequence {
 		w.t.Errorf("%s: %d events, sequence %d", p.ID, len(page.Data), p.Sequence)
 	}
+	w.lastTold(p, page.Data)
+}
+
+// lastTold checks that the last event of a payment, and of each of its refunds,
+// states how it ended, and that nothing is told twice in a row.
+func (w *world) lastTold(p payment.Payment, newestFirst []payment.Event) {
+	w.t.Helper()
+	want := map[string]string{p.ID: string(p.Status)}
+	for _, r := range p.Refunds {
+		want[r.ID] = string(r.Status)
+	}
+	later := map[string]payment.EventType{}
+	for _, e := range newestFirst {
+		o := read(w.t, engine.Answer{Body: e.Object})
+		if _, ok := later[o.ID]; !ok && o.Status != want[o.ID] {
+			w.t.Errorf("%s is %s, and its last event %s says %s", o.ID, want[o.ID], e.Type, o.Status)
+		}
+		if e.Type == later[o.ID] && e.Type != payment.EventPaymentCaptured {
+			w.t.Errorf("%s: %s is told twice in a row", o.ID, e.Type)
+		}
+		later[o.ID] = e.Type
+	}
 }
 
 func tail(s string, n int) string {

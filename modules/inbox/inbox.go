@@ -24,6 +24,9 @@ const (
 	webhooksPath = "/webhooks/"
 	returnPath   = "/return/"
 
+	webhookMethods = http.MethodPost
+	returnMethods  = "GET, POST"
+
 	maxWebhook = 256 << 10 // bytes; the largest that PSPs tell of is 64 KiB, and Adyen batches
 	maxReturn  = 64 << 10  // bytes of a form that the payer's browser brings
 	maxToken   = 512       // characters
@@ -34,7 +37,8 @@ const (
 // Engine is what the door needs of package engine.
 type Engine interface {
 	Receive(ctx context.Context, account string, events []connector.Event) error
-	Return(ctx context.Context, token string, query map[string][]string) (location string, err error)
+	// Return gives no location where the merchant has no place for the payer.
+	Return(ctx context.Context, token string, query map[string][]string) (location string, psp time.Duration, err error)
 }
 
 // Config is what the door stands on. All fields are required.
@@ -49,22 +53,28 @@ type Config struct {
 
 // Inbox serves PSPs and payers. It is safe for concurrent use.
 type Inbox struct {
-	cfg Config
+	cfg    Config
+	forged trickle
 }
 
 // New returns the door.
-func New(cfg Config) *Inbox { return &Inbox{cfg: cfg} }
+func New(cfg Config) *Inbox {
+	return &Inbox{cfg: cfg, forged: trickle{accounts: map[string]*drops{}}}
+}
 
 // delivery is one request on its way through the door.
 type delivery struct {
 	w     http.ResponseWriter
 	r     *http.Request
 	reqID string
+	now   func() time.Time
+	began time.Time
+	psp   time.Duration // spent waiting for PSPs
 }
 
 // ServeHTTP answers POST /webhooks/{account} and GET or POST /return/{token}.
 func (i *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	d := &delivery{w: w, r: r, reqID: i.cfg.IDs.New(payment.PrefixRequest)}
+	d := &delivery{w: w, r: r, reqID: i.cfg.IDs.New(payment.PrefixRequest), now: i.cfg.Now, began: i.cfg.Now()}
 	h := w.Header()
 	h.Set("Request-Id", d.reqID)
 	h.Set("Cache-Control", "no-store")
@@ -86,6 +96,19 @@ func (i *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.problem(payment.Errorf(payment.CodeNotFound, "There is nothing here."))
 }
 
+// Allow is the Allow field for what a request asks for; "" = there is no such
+// resource.
+func (i *Inbox) Allow(r *http.Request) string {
+	switch path := r.URL.EscapedPath(); {
+	case strings.HasPrefix(path, webhooksPath):
+		return webhookMethods
+	case strings.HasPrefix(path, returnPath):
+		return returnMethods
+	default:
+		return ""
+	}
+}
+
 func (i *Inbox) recover(d *delivery) {
 	v := recover()
 	if v == nil {
@@ -103,7 +126,7 @@ func (i *Inbox) recover(d *delivery) {
 // acknowledged: PSPs repeat everything else.
 func (i *Inbox) webhook(d *delivery, name string) {
 	if d.r.Method != http.MethodPost {
-		d.w.Header().Set("Allow", http.MethodPost)
+		d.w.Header().Set("Allow", webhookMethods)
 		d.problem(payment.Errorf(payment.CodeMethodNotAllowed, "This resource takes POST."))
 		return
 	}
@@ -124,7 +147,7 @@ func (i *Inbox) webhook(d *delivery, name string) {
 	ctx := d.r.Context()
 	if err := decoder.VerifyWebhook(raw); err != nil {
 		// It changes nothing: recovery asks the PSP by itself about all that is open.
-		log.WarnContext(ctx, "webhook does not verify", slog.String("error", payment.MaskPANs(err.Error())))
+		i.forgery(ctx, log, account.Name, raw.Now, err)
 		d.w.Header().Set("WWW-Authenticate", "Signature")
 		d.problem(payment.Errorf(payment.CodeUnauthenticated, "The signature of the webhook does not verify."))
 		return
@@ -146,6 +169,18 @@ func (i *Inbox) webhook(d *delivery, name string) {
 		}
 	}
 	d.acknowledge(decoder.Acknowledge())
+}
+
+// forgery logs a webhook that does not verify, unless there was one just now.
+func (i *Inbox) forgery(ctx context.Context, log *slog.Logger, account string, now time.Time, err error) {
+	told, skipped := i.forged.take(account, now)
+	if !told {
+		return
+	}
+	if skipped > 0 {
+		log = log.With(slog.Int64("not_told_before", skipped))
+	}
+	log.WarnContext(ctx, "webhook does not verify", slog.String("error", payment.MaskPANs(err.Error())))
 }
 
 // find returns the account of a name if it takes webhooks.

@@ -65,6 +65,7 @@ type fakeEngine struct {
 	location string
 	err      error
 	canceled bool
+	psp      time.Duration
 }
 
 func (f *fakeEngine) Receive(ctx context.Context, account string, events []connector.Event) error {
@@ -75,27 +76,28 @@ func (f *fakeEngine) Receive(ctx context.Context, account string, events []conne
 	return f.err
 }
 
-func (f *fakeEngine) Return(_ context.Context, token string, query map[string][]string) (string, error) {
+func (f *fakeEngine) Return(_ context.Context, token string, query map[string][]string) (string, time.Duration, error) {
 	f.returned, f.query = append(f.returned, token), query
-	return f.location, f.err
+	return f.location, f.psp, f.err
 }
 
 type door struct {
 	*inbox.Inbox
 	engine *fakeEngine
 	log    bytes.Buffer
+	now    time.Time
 }
 
 func newDoor() *door {
-	d := &door{engine: &fakeEngine{location: "https://shop.example/done?payment=pay_1&status=succeeded"}}
+	d := &door{now: start, engine: &fakeEngine{location: "https://shop.example/done?payment=pay_1&status=succeeded"}}
 	accounts := map[string]*connector.Account{
-		"acme": {Name: "acme", Connector: signer{}}, "mute": {Name: "mute", Connector: mute{}},
+		"acme": {Name: "acme", Connector: signer{}}, "mute": {Name: "mute", Connector: mute{}}, "other": {Name: "other", Connector: signer{}},
 	}
 	d.Inbox = inbox.New(inbox.Config{
 		Engine:  d.engine,
 		Account: func(name string) (*connector.Account, bool) { a, ok := accounts[name]; return a, ok },
 		IDs:     &payment.IDs{Now: func() time.Time { return start }},
-		Now:     func() time.Time { return start },
+		Now:     func() time.Time { return d.now },
 		Log:     slog.New(slog.NewJSONHandler(&d.log, nil)),
 	})
 	return d
@@ -114,7 +116,8 @@ func (d *door) do(method, target, body string, headers ...string) *httptest.Resp
 func wantHeaders(t *testing.T, w *httptest.ResponseRecorder) {
 	t.Helper()
 	h := w.Header()
-	if !payment.IsID("req", h.Get("Request-Id")) || h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" {
+	if !payment.IsID("req", h.Get("Request-Id")) || h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" ||
+		h.Get("Server-Timing") != "total;dur=0.00, psp;dur=0.00" {
 		t.Errorf("headers %v", h)
 	}
 }
@@ -215,6 +218,75 @@ func TestPSPHangsUp(t *testing.T) {
 	}
 }
 
+// TestFloodOfForgeries holds that forged webhooks are logged at once and then seldom,
+// for each account by itself, and that the log tells how many it leaves out.
+func TestFloodOfForgeries(t *testing.T) {
+	d := newDoor()
+	for _, tt := range []struct {
+		name    string
+		account string
+		after   time.Duration
+		n       int
+		want    []int64 // left out, by line
+	}{
+		{"the first ones", "acme", 0, 50, []int64{0}},
+		{"another account", "other", 0, 50, []int64{0}},
+		{"soon after", "acme", 9 * time.Second, 50, nil},
+		{"later", "acme", time.Second, 50, []int64{99}},
+		{"much later", "acme", time.Hour, 1, []int64{49}},
+		{"a clock set back", "acme", -time.Minute, 2, []int64{0}},
+		{"the other one", "other", 0, 1, []int64{49}},
+	} {
+		d.log.Reset()
+		d.now = d.now.Add(tt.after)
+		for range tt.n {
+			if w := d.do("POST", "/webhooks/"+tt.account, "evt 1"); w.Code != 401 {
+				t.Fatalf("%s: got %d %s, want 401", tt.name, w.Code, w.Body)
+			}
+		}
+		if diff := cmp.Diff(tt.want, d.leftOut(t, tt.account)); diff != "" {
+			t.Errorf("%s: left out, by line (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+// leftOut reads the log's warnings about an account: how many were left out before
+// each.
+func (d *door) leftOut(t *testing.T, account string) (list []int64) {
+	t.Helper()
+	for line := range strings.Lines(d.log.String()) {
+		var told struct {
+			Level, Msg, Account string
+			Skipped             int64 `json:"not_told_before"`
+		}
+		if err := json.Unmarshal([]byte(line), &told); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		if told.Level != "WARN" || told.Msg != "webhook does not verify" || told.Account != account {
+			t.Errorf("logged %s, want the warning about %s", line, account)
+		}
+		list = append(list, told.Skipped)
+	}
+	return list
+}
+
+func TestAllow(t *testing.T) {
+	for path, want := range map[string]string{"/webhooks/acme": "POST", "/return/abc": "GET, POST", "/v1/payments": ""} {
+		if got := newDoor().Allow(httptest.NewRequest("BREW", path, nil)); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+}
+
+// TestReturnTellsItsTime holds that the wait for the PSP is told apart from our own.
+func TestReturnTellsItsTime(t *testing.T) {
+	d := newDoor()
+	d.engine.psp = 12_340 * time.Microsecond
+	if got, want := d.do("GET", "/return/abc", "").Header().Get("Server-Timing"), "total;dur=0.00, psp;dur=12.34"; got != want {
+		t.Errorf("Server-Timing %q, want %q", got, want)
+	}
+}
+
 func TestReturn(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	tests := []struct {
@@ -234,7 +306,8 @@ func TestReturn(t *testing.T) {
 		{"unknown in the store", "GET", "/return/abc", "", "", store.ErrNotFound, "", 404, "abc", map[string][]string{}},
 		{"store down", "GET", "/return/abc", "", "", store.ErrUnavailable, "", 503, "abc", map[string][]string{}},
 		{"engine fails", "GET", "/return/abc", "", "", errors.New("boom"), "", 500, "abc", map[string][]string{}},
-		{"no address", "GET", "/return/abc", "", "", nil, "", 500, "abc", map[string][]string{}},
+		{"no address", "GET", "/return/abc?payment=pay_1", "", "", nil, "", 200, "abc", map[string][]string{"payment": {"pay_1"}}},
+		{"no host", "GET", "/return/abc", "", "", nil, "/here", 500, "abc", map[string][]string{}},
 		{"script for address", "GET", "/return/abc", "", "", nil, "javascript:alert(1)", 500, "abc", map[string][]string{}},
 		{"no token", "GET", "/return/", "", "", nil, "", 404, "", nil},
 		{"markup", "GET", "/return/%3Cscript%3E", "", "", nil, "", 404, "", nil},
@@ -274,8 +347,11 @@ func TestReturn(t *testing.T) {
 				if !strings.HasPrefix(h.Get("Content-Type"), "text/html") || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") || h.Get("Location") != "" {
 					t.Errorf("the page's headers are %v", h)
 				}
-				if body := w.Body.String(); strings.Contains(body, "script") || strings.Contains(body, "boom") || strings.Contains(body, "abc") {
+				if body := w.Body.String(); strings.Contains(body, "script") || strings.Contains(body, "boom") || strings.Contains(body, "abc") || strings.Contains(body, "pay_1") {
 					t.Errorf("the page echoes: %s", body)
+				}
+				if done := strings.Contains(w.Body.String(), "You may close this page."); done != (tt.status == http.StatusOK) {
+					t.Errorf("the page says %s", w.Body)
 				}
 			}
 			if logged := d.log.Len() > 0; logged != (tt.status >= 500) {

@@ -14,11 +14,12 @@ import (
 )
 
 // payer takes back the payer whom a PSP sends, lets the engine finish with the
-// PSP, and sends the payer on to the merchant.
+// PSP, and sends the payer on to the merchant, or tells him that he is done where
+// the merchant has no place for him.
 func (i *Inbox) payer(d *delivery, token string) {
 	if d.r.Method != http.MethodGet && d.r.Method != http.MethodPost {
 		// Not even HEAD: a preview of the address must not finish a payment.
-		d.w.Header().Set("Allow", "GET, POST")
+		d.w.Header().Set("Allow", returnMethods)
 		d.problem(payment.Errorf(payment.CodeMethodNotAllowed, "This resource takes GET and POST."))
 		return
 	}
@@ -27,9 +28,10 @@ func (i *Inbox) payer(d *delivery, token string) {
 		d.page(http.StatusNotFound)
 		return
 	}
-	location, err := i.cfg.Engine.Return(d.r.Context(), token, query)
-	if err == nil && !isDestination(location) {
-		err = errors.New("the engine gave no address to send the payer to")
+	location, psp, err := i.cfg.Engine.Return(d.r.Context(), token, query)
+	d.psp = psp
+	if err == nil && location != "" && !isDestination(location) {
+		err = errors.New("the engine gave no address that a payer can be sent to")
 	}
 	if err != nil {
 		status := pageStatus(err)
@@ -38,6 +40,10 @@ func (i *Inbox) payer(d *delivery, token string) {
 				slog.String("request_id", d.reqID), slog.String("error", payment.MaskPANs(err.Error())))
 		}
 		d.page(status)
+		return
+	}
+	if location == "" {
+		d.page(http.StatusOK)
 		return
 	}
 	d.w.Header().Set("Location", location)
@@ -98,16 +104,20 @@ func pageStatus(err error) int {
 	}
 }
 
-// The two pages a payer may see. They hold nothing of the request.
+// The pages a payer may see. They hold nothing of the request.
 const (
 	pageHead = `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Payment</title>`
 	pageGone = pageHead + `<h1>This link is not valid</h1><p>Go back to the shop to see how your payment stands.</p></html>`
+	pageDone = pageHead + `<p>You may close this page.</p></html>`
 	pageFail = pageHead + `<h1>One moment, please</h1><p>We cannot look up your payment right now. Reload this page in a few seconds. Your payment is safe, and you need not pay again.</p></html>`
 )
 
 func (d *delivery) page(status int) {
 	text := pageGone
-	if status >= http.StatusInternalServerError {
+	switch {
+	case status == http.StatusOK:
+		text = pageDone
+	case status >= http.StatusInternalServerError:
 		text = pageFail
 	}
 	h := d.w.Header()
@@ -121,6 +131,7 @@ func (d *delivery) page(status int) {
 
 func (d *delivery) write(status int, body []byte) {
 	d.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	d.w.Header().Set(payment.HeaderTiming, payment.ServerTiming(d.now().Sub(d.began), d.psp))
 	d.w.WriteHeader(status)
 	if _, err := d.w.Write(body); err != nil {
 		return // the caller has gone; what was to be stored is stored

@@ -163,6 +163,12 @@ func (c *Client) post(ctx context.Context, to string, header http.Header, body [
 		return c.failed(err)
 	}
 	defer res.Body.Close() //nolint:errcheck // it is thrown away
+	if err := ctx.Err(); err != nil {
+		// net/http closes the connection when the time is over, and while it does it
+		// still takes what comes. A host that answers because we hung up, as many a
+		// framework does, has not said that it took the delivery.
+		return c.failed(err)
+	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		// Whatever becomes of the body: the answer is there.
 		_, _ = io.CopyN(io.Discard, res.Body, maxAnswer+1)

@@ -204,8 +204,8 @@ func TestReasons(t *testing.T) {
 		{"refused", refused, Unreachable, "the host refused the connection"},
 		{"no TLS", raw(t, func(c net.Conn) { io.WriteString(c, "220 mail.example ESMTP ready\r\n"); io.Copy(io.Discard, c) }), Unreachable, "TLS: the host does not speak it at this port"},
 		{"it hangs up", raw(t, func(net.Conn) {}), Unreachable, "the host closed the connection before it answered"},
-		{"it never speaks", raw(t, func(c net.Conn) { io.Copy(io.Discard, c) }), TimedOut, "no answer within 300ms"},
-		{"it never answers", hang.URL, TimedOut, "no answer within 300ms"},
+		{"it never speaks", raw(t, func(c net.Conn) { io.Copy(io.Discard, c) }), TimedOut, "no answer within 1s"},
+		{"it never answers", hang.URL, TimedOut, "no answer within 1s"},
 		{"an endless body", drip.URL, Delivered, ""},
 		{"a long header", header.URL, Unreachable, "there was no HTTP answer"},
 		{"another host's certificate", with(r.ca.leaf(t, time.Now().Add(time.Hour), "other.test")), Unreachable, "TLS: the certificate is for another host"},
@@ -217,12 +217,33 @@ func TestReasons(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c := r.client(ClientConfig{Targets: webhook.Targets{Allow: prefixes("127.0.0.0/8")}, Timeout: 300 * time.Millisecond})
+			c := r.client(ClientConfig{Targets: webhook.Targets{Allow: prefixes("127.0.0.0/8")}, Timeout: time.Second})
 			a := c.post(t.Context(), test.url, http.Header{}, []byte("{}"))
 			if a.result != test.result || a.why != test.why {
 				t.Errorf("got %s %q, want %s %q", a.result, a.why, test.result, test.why)
 			}
 		})
+	}
+}
+
+// lateTripper answers when, and because, the time of a request is over. So does
+// net/http where a host answers to the connection's end, and the end of the time
+// is noticed late.
+type lateTripper struct{}
+
+func (lateTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+}
+
+// An answer to our hanging up is none: whoever gave it may have given the
+// delivery up as well.
+func TestAnswersToAHangUp(t *testing.T) {
+	r := newRig(t)
+	c := r.client(ClientConfig{Targets: webhook.Targets{Allow: prefixes("127.0.0.0/8"), AllowHTTP: true}, Timeout: time.Millisecond})
+	c.http.RegisterProtocol("http", lateTripper{})
+	if a := c.post(t.Context(), "http://127.0.0.1/", http.Header{}, []byte("{}")); a.result != TimedOut || a.status != 0 {
+		t.Errorf("got %+v, want %s", a, TimedOut)
 	}
 }
 

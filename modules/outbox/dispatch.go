@@ -253,9 +253,9 @@ func (o *Outbox) putOffBatch(ctx context.Context, off []job) {
 			if o.renewed(e) {
 				renewed[e.ID], j.due = true, now
 			}
-			j.item.Due = j.due
-			j.item.Tries-- // it was handed out, and not tried
-			if err := tx.Enqueue(store.Outbound, j.item); err != nil {
+			next := j.item
+			next.Due = j.due
+			if err := tx.Return(store.Outbound, j.item, &next); err != nil {
 				return fmt.Errorf("put off: %w", err)
 			}
 		}
@@ -314,7 +314,7 @@ func (o *Outbox) drop(tx store.Tx, j job, e *payment.Endpoint) error {
 	}
 	err = tx.PutDelivery(payment.Delivery{
 		ID: o.cfg.IDs.New(payment.PrefixDelivery), Merchant: e.Merchant, Mode: e.Mode, Endpoint: e.ID, Event: event.ID,
-		Type: event.Type, Try: j.item.Tries, Error: "not tried: the endpoint is paused", CreatedAt: o.cfg.Now(),
+		Type: event.Type, Try: past(j.item).Tries + 1, Error: "not tried: the endpoint is paused", CreatedAt: o.cfg.Now(),
 	})
 	if err != nil {
 		return fmt.Errorf("log: %w", err)

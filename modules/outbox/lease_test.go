@@ -2,6 +2,8 @@ package outbox
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -33,14 +35,124 @@ func TestUnreadableSecret(t *testing.T) {
 		t.Errorf("queue: got %v, want %v", due, started.Add(retryOwn))
 	}
 	items, err = r.store.Lease(t.Context(), store.Outbound, started.Add(retryOwn), 1, hold)
-	if err != nil || len(items) != 1 || items[0].Tries != 1 {
-		t.Errorf("got %+v, %v; want the item, handed out for the first time", items, err)
+	if err != nil || len(items) != 1 || past(items[0]) != (history{}) {
+		t.Errorf("got %+v, %v; want the item, never tried", items, err)
 	}
 	if len(m.all()) != 0 || len(r.log(e.ID)) != 0 || !r.endpoint(e.ID).FailingSince.IsZero() {
 		t.Error("the endpoint was blamed")
 	}
 	if !strings.Contains(r.logs.String(), "cannot be tried") {
 		t.Errorf("log: got %s", r.logs)
+	}
+}
+
+// That the store was away for a moment costs an event a moment, and is no try.
+func TestStoreAway(t *testing.T) {
+	r := newRig(t)
+	m := r.serve(nil)
+	e, _ := r.add("mer_a", m.URL)
+	r.emit("mer_a", 1)
+	away := &awayOnce{Store: r.store, back: make(chan struct{}, 8)}
+	r.run(r.another(func(c *Config, _ *ClientConfig) { c.Store = away }))
+	<-away.back
+	if due, _ := r.due(); !due.Equal(started.Add(retryStore)) {
+		t.Fatalf("queue: got %v, want %v", due, started.Add(retryStore))
+	}
+	if len(m.all()) != 0 || len(r.log(e.ID)) != 0 {
+		t.Error("it was tried while the store was away")
+	}
+	r.clock.add(retryStore)
+	r.heard.until(t, "delivered", func() bool { return r.heard.tried[Delivered] == 1 })
+	if d := r.log(e.ID); len(d) != 1 || d[0].Try != 1 {
+		t.Errorf("log: got %+v, want one first try", d)
+	}
+}
+
+// awayOnce is a store whose first view fails; back hears of its updates.
+type awayOnce struct {
+	store.Store
+	was  atomic.Bool
+	back chan struct{}
+}
+
+func (s *awayOnce) Update(ctx context.Context, fn func(store.Tx) error) error {
+	defer nudge(s.back)
+	return s.Store.Update(ctx, fn)
+}
+
+func (s *awayOnce) View(ctx context.Context, fn func(store.Reader) error) error {
+	if !s.was.Swap(true) {
+		return fmt.Errorf("a test: %w", store.ErrUnavailable)
+	}
+	return s.Store.View(ctx, fn)
+}
+
+// Processes that die with an event in their hands do not make its next try a
+// later one: the delays follow the tries that are in the log.
+func TestDeathsAreNoTries(t *testing.T) {
+	r := newRig(t)
+	m := r.serve(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	e, _ := r.add("mer_a", m.URL)
+	r.emit("mer_a", 1)
+	for try := 1; try <= 2; try++ {
+		for range 3 {
+			items, err := r.store.Lease(t.Context(), store.Outbound, r.clock.Now(), 1, hold)
+			if err != nil || len(items) != 1 {
+				t.Fatalf("lease: got %v, %v", items, err)
+			}
+			r.clock.add(hold)
+		}
+		stop := r.run(r.another())
+		r.heard.until(t, "failed", func() bool { return r.heard.tried[Rejected] == try })
+		stop()
+		d := r.log(e.ID)
+		if len(d) != try || d[try-1].Try != try || !d[try-1].Next.Equal(r.clock.Now().Add(Delays[try-1])) {
+			t.Fatalf("log: got %+v, want try %d, and the next after %v", d, try, Delays[try-1])
+		}
+		r.clock.add(Delays[try-1])
+	}
+}
+
+// A resend that comes while a try is under way is a try of its own, however that ends.
+func TestResendDuringTry(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before int // tries in the log
+		status int
+	}{
+		{"the try fails", 9, http.StatusInternalServerError},
+		{"the last try fails", len(Delays), http.StatusInternalServerError},
+		{"the try succeeds", 0, http.StatusOK},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t)
+			var event payment.Event
+			var resent atomic.Bool
+			m := r.serve(func(w http.ResponseWriter, _ *http.Request) {
+				if resent.Swap(true) {
+					return
+				}
+				r.update(func(tx store.Tx) error {
+					_, err := store.Resend(tx, &event, "", r.clock.Now())
+					return err
+				})
+				w.WriteHeader(tt.status)
+			})
+			e, _ := r.add("mer_a", m.URL)
+			event = r.emit("mer_a", 1)[0]
+			payload, err := json.Marshal(history{Since: started.Add(-time.Hour), Tries: tt.before})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.update(func(tx store.Tx) error {
+				return tx.Enqueue(store.Outbound, store.Item{ID: store.OutboundID(event.ID, e.ID), Due: started, Payload: payload})
+			})
+			r.run(r.Outbox)
+			r.heard.until(t, "the resend", func() bool {
+				r.Wake()
+				return len(m.all()) == 2 && r.heard.tried[Delivered] >= 1
+			})
+		})
 	}
 }
 
@@ -204,7 +316,7 @@ func TestStop(t *testing.T) {
 		t.Errorf("log: got %+v, want the one that was under way", got)
 	}
 	items, err := r.store.Lease(t.Context(), store.Outbound, started, 10, hold)
-	if err != nil || len(items) != 2 || items[0].Tries != 1 || items[1].Tries != 1 {
+	if err != nil || len(items) != 2 || past(items[0]) != (history{}) || past(items[1]) != (history{}) {
 		t.Errorf("got %+v, %v; want two items that were never tried", items, err)
 	}
 }

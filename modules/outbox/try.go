@@ -15,17 +15,31 @@ import (
 	"github.com/purser-pay/purser/modules/webhook"
 )
 
-// retryOwn is how soon an item is tried again where the gateway itself failed.
-const retryOwn = time.Minute
+// How soon an item is tried again where the gateway itself failed: what it cannot
+// sign needs somebody to mend it, and a store that was away is back in a moment.
+const retryOwn, retryStore = time.Minute, time.Second
 
 // nearly is the least that all tries of one event take, with jitter. If they
 // were nothing but failures, the endpoint is paused with the last of them.
 const nearly = Lifetime * 7 / 8
 
-// history is the payload of an item that was tried before.
+// history is the payload of an item that was tried before. The delays follow it,
+// and not how often the item was handed out: that a process died, or that the
+// store was away, is not the endpoint's failure, and may not make its next try a
+// late one.
 type history struct {
 	// Since is when it was first tried.
 	Since time.Time `json:"since"`
+	// Tries that are in the log.
+	Tries int `json:"tries"`
+}
+
+// past reads what an item went through. What was never tried has none.
+func past(i store.Item) (h history) {
+	if len(i.Payload) > 0 && json.Unmarshal(i.Payload, &h) != nil {
+		return history{}
+	}
+	return h
 }
 
 // errStopped: the gateway ended in the middle of a try.
@@ -36,7 +50,7 @@ type try struct {
 	job      job
 	event    payment.Event
 	endpoint payment.Endpoint
-	since    time.Time
+	history  history // with this try
 	start    time.Time
 	took     time.Duration
 	answer   answer
@@ -90,6 +104,11 @@ func (o *Outbox) send(ctx context.Context, t *try) error {
 		return err
 	}
 	t.start = o.cfg.Now()
+	t.history = past(t.job.item)
+	t.history.Tries++
+	if t.history.Since.IsZero() {
+		t.history.Since = t.start
+	}
 	t.answer, err = o.post(ctx, &t.endpoint, t.event.ID, t.start, body)
 	t.took = o.cfg.Now().Sub(t.start)
 	return err
@@ -132,7 +151,7 @@ func (o *Outbox) settle(tx store.Tx, t *try) (err error) {
 	t.last = false
 	d := payment.Delivery{
 		ID: o.cfg.IDs.New(payment.PrefixDelivery), Merchant: t.endpoint.Merchant, Mode: t.endpoint.Mode,
-		Endpoint: t.endpoint.ID, Event: t.event.ID, Type: t.event.Type, Try: t.job.item.Tries,
+		Endpoint: t.endpoint.ID, Event: t.event.ID, Type: t.event.Type, Try: t.history.Tries,
 		Delivered: t.answer.result == Delivered, Status: t.answer.status, Error: t.answer.why,
 		CreatedAt: t.start, Took: t.took,
 	}
@@ -146,13 +165,13 @@ func (o *Outbox) settle(tx store.Tx, t *try) (err error) {
 	switch {
 	case d.Delivered, next.IsZero():
 		t.last = !d.Delivered
-		err = tx.Dequeue(store.Outbound, t.job.item.ID)
+		err = tx.Return(store.Outbound, t.job.item, nil) // a resend that came meanwhile stays
 	case t.job.ours(now):
 		d.Next = next
 		item := t.job.item
 		item.Due = next
-		if item.Payload, err = json.Marshal(history{t.since}); err == nil {
-			err = tx.Enqueue(store.Outbound, item)
+		if item.Payload, err = json.Marshal(t.history); err == nil {
+			err = tx.Return(store.Outbound, t.job.item, &item)
 		}
 	default:
 		// The lease is over. Another process may have the item, or has delivered
@@ -170,13 +189,8 @@ func (o *Outbox) settle(tx store.Tx, t *try) (err error) {
 
 // again returns when a failed item is tried again; zero = not any more.
 func (o *Outbox) again(t *try, now time.Time) time.Time {
-	t.since = t.start
-	var h history
-	if len(t.job.item.Payload) > 0 && json.Unmarshal(t.job.item.Payload, &h) == nil && !h.Since.IsZero() {
-		t.since = h.Since
-	}
-	pause, ok := next(t.job.item.Tries, o.cfg.Chance())
-	if !ok || now.Sub(t.since) >= Lifetime {
+	pause, ok := next(t.history.Tries, o.cfg.Chance())
+	if !ok || now.Sub(t.history.Since) >= Lifetime {
 		return time.Time{}
 	}
 	return now.Add(max(pause, retryAfter(t.answer.retryAfter, now)))
@@ -252,7 +266,12 @@ func (o *Outbox) abandon(ctx context.Context, j job, e *payment.Endpoint) {
 // the endpoint and counts as no try.
 func (o *Outbox) fail(ctx context.Context, j job, cause error) {
 	now := o.cfg.Now()
-	j.item.Due = now.Add(vary(retryOwn, o.cfg.Chance()))
+	pause := retryOwn
+	if errors.Is(cause, store.ErrUnavailable) {
+		pause = retryStore
+	}
+	leased := j.item
+	j.item.Due = now.Add(vary(pause, o.cfg.Chance()))
 	if errors.Is(cause, errStopped) || ended(ctx, cause) {
 		j.item.Due = now // another process may take it at once
 	} else {
@@ -262,8 +281,7 @@ func (o *Outbox) fail(ctx context.Context, j job, cause error) {
 	if !j.ours(now) {
 		return
 	}
-	j.item.Tries--
-	err := o.cfg.Store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error { return tx.Enqueue(store.Outbound, j.item) })
+	err := o.cfg.Store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error { return tx.Return(store.Outbound, leased, &j.item) })
 	if err != nil {
 		o.cfg.Log.Warn("a webhook waits for its lease to end", slog.String("item", j.item.ID), slog.String("error", err.Error()))
 	}

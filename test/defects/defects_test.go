@@ -26,8 +26,8 @@ var defects = []defect{
 	{
 		name: "fail over while unknown",
 		file: "modules/engine/learn.go",
-		old:  "if n.by != byQuery { // a question without an answer takes no knowledge away\n\t\t\tdoubt(p, a)\n\t\t}\n\t\treturn verdict{}, nil",
-		new:  "return refused(p, a, payment.Fail(payment.PSPUnavailable), n)",
+		old:  "\t\t\tdoubt(p, a)\n\t\t}\n\t\treturn verdict{}, nil\n\tcase connector.NotSent:",
+		new:  "\t\t}\n\t\treturn refused(p, a, payment.Fail(payment.PSPUnavailable), n)\n\tcase connector.NotSent:",
 		pkg:  "./modules/engine", test: "TestUnknownIsNeverTriedElsewhere",
 	},
 	{
@@ -52,18 +52,53 @@ var defects = []defect{
 		pkg:  "./modules/engine", test: "TestFailureTable",
 	},
 	{
+		name: "keep back what may have been charged",
+		file: "modules/transport/breaker.go",
+		old:  "payment.KindAuthorize && r.call.Sent.IsZero()",
+		new:  "payment.KindAuthorize",
+		pkg:  "./modules/transport", test: "TestBreakerKeepsBack",
+	},
+	{
 		name: "believe not found at once",
 		file: "modules/engine/learn.go",
-		old:  "case n.now.Sub(lastSent(a)) < n.notFoundAfter:\n\t\tif a.Doubt {\n\t\t\tdoubt(p, a)\n\t\t}\n\t\treturn verdict{}, nil\n",
+		old:  "case n.asOf.Sub(lastSent(a)) < n.notFoundAfter:\n\t\tif a.Doubt {\n\t\t\tdoubt(p, a)\n\t\t}\n\t\treturn verdict{}, nil\n",
 		new:  "",
 		pkg:  "./modules/engine", test: "TestNotFoundNeedsTime",
 	},
 	{
+		name: "count a capture that a query has shown",
+		file: "modules/engine/learn.go",
+		old:  "sum = min(sum, max(charge.Captured, r.Charge.Captured))",
+		new:  "",
+		pkg:  "./modules/engine", test: "TestTwoCaptures",
+	},
+	{
+		name: "send after having stood still",
+		file: "modules/engine/carry.go",
+		old:  "left -= max(e.now().Sub(a.Sent), 0)",
+		new:  "",
+		pkg:  "./modules/engine", test: "TestStoodStill",
+	},
+	{
+		name: "believe the age of an answer and not of the question",
+		file: "modules/engine/carry.go",
+		old:  "n.asOf = j.asked",
+		new:  "",
+		pkg:  "./modules/engine", test: "TestNotFoundIsBelievedLate",
+	},
+	{
+		name: "drop the webhook of an unknown account",
+		file: "modules/engine/work.go",
+		old:  "\t\treturn noAccount(account)",
+		new:  "\t\treturn nil",
+		pkg:  "./modules/engine", test: "TestUnknownAccountKeepsWebhook",
+	},
+	{
 		name: "count not found from the first send",
 		file: "modules/engine/settle.go",
-		old:  "a.Resent = e.now()",
+		old:  "a.Resent = e.now().Add(e.exchangeTime(a.Account))",
 		new:  "",
-		pkg:  "./modules/engine", test: "TestNotFoundAfterRepeat",
+		pkg:  "./modules/engine", test: "TestNotFoundAfterLostRepeat",
 	},
 	{
 		name: "forget the name of a charge that was asked after",
@@ -115,11 +150,25 @@ var defects = []defect{
 		pkg:  "./modules/engine", test: "TestFailureTable",
 	},
 	{
+		name: "end a payment that the payer can still pay",
+		file: "modules/engine/carry.go",
+		old:  "if v.closeLast || v.closeFirst",
+		new:  "if v.closeFirst",
+		pkg:  "./modules/engine", test: "TestUnattendedIsClosed",
+	},
+	{
 		name: "answer before the outcome is durable",
 		file: "modules/engine/carry.go",
 		old:  "if err := e.schedule(tx, m, p, j, goOn); err != nil {\n\t\treturn nil, err\n\t}",
 		new:  "",
 		pkg:  "./modules/engine", test: "TestHistories",
+	},
+	{
+		name: "forget to tell that a payment is processing",
+		file: "modules/engine/save.go",
+		old:  "p.Untold = p.Status == payment.Processing && news && !over",
+		new:  "p.Untold, news = false, news && over",
+		pkg:  "./modules/engine", test: "TestProcessingIsTold",
 	},
 	{
 		name: "end a payment by the passing of time alone",
@@ -138,8 +187,8 @@ var defects = []defect{
 	{
 		name: "capture what another capture has reserved",
 		file: "modules/payment/payment.go",
-		old:  "return 0 // a final capture and a void each dispose of the whole rest",
-		new:  "rest -= 0",
+		old:  "a.Kind == KindCapture && a.Final {\n\t\t\treturn 0",
+		new:  "a.Kind == KindCapture && a.Final {\n\t\t\tbreak",
 		pkg:  "./modules/engine", test: "TestCaptureReserves",
 	},
 	{
@@ -188,7 +237,7 @@ func (e *Engine) expireBlindly(ctx context.Context, i store.Item) error {
 		m := mark(&p)
 		end(p.Current(), payment.AttemptCanceled, nil, e.now())
 		p.Status = payment.Expired
-		if _, err := e.save(tx, m, &p, false); err != nil {
+		if _, err := e.save(tx, m, &p, ""); err != nil {
 			return err
 		}
 		return tx.Dequeue(store.Expire, i.ID)
