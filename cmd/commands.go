@@ -18,6 +18,7 @@ func init() {
 	for _, c := range []caddycmd.Command{
 		{Name: "merchants", Short: "Creates and lists merchants", CobraFunc: group(merchantsCreate, merchantsList)},
 		{Name: "keys", Short: "Creates, lists, rotates and revokes API keys", CobraFunc: group(keysCreate, keysList, keysRotate, keysRevoke)},
+		{Name: "tokens", Short: "Revokes access tokens (JWT), and lists revocations", CobraFunc: group(tokensRevoke, tokensList)},
 		{Name: "payments", Short: "Shows payments, and settles those in doubt", CobraFunc: group(paymentsGet, paymentsList, paymentsSync, paymentsResolve)},
 		{Name: "accounts", Short: "Lists connector accounts, and takes them out of use", CobraFunc: group(accountsList, accountsDisable, accountsEnable)},
 		{Name: "events", Short: "Lists what happened to payments, and sends it again", CobraFunc: group(eventsList, eventsResend)},
@@ -223,6 +224,7 @@ type accountRow struct {
 	Merchants  []string `json:"merchants"`
 	Priority   int      `json:"priority"`
 	State      string   `json:"state"`
+	Circuit    string   `json:"circuit"`
 	Unresolved int      `json:"unresolved"`
 }
 
@@ -258,10 +260,10 @@ func showAccounts(w io.Writer, answer json.RawMessage) error {
 	var rows [][]string
 	for _, a := range accounts {
 		rows = append(rows, []string{
-			a.Name, a.Connector, a.Mode, a.State, strconv.Itoa(a.Priority), strconv.Itoa(a.Unresolved), strings.Join(a.Merchants, " "),
+			a.Name, a.Connector, a.Mode, a.State, a.Circuit, strconv.Itoa(a.Priority), strconv.Itoa(a.Unresolved), strings.Join(a.Merchants, " "),
 		})
 	}
-	err = table(w, []string{"ACCOUNT", "CONNECTOR", "MODE", "STATE", "PRIORITY", "UNRESOLVED", "MERCHANTS"}, rows)
+	err = table(w, []string{"ACCOUNT", "CONNECTOR", "MODE", "STATE", "CIRCUIT", "PRIORITY", "UNRESOLVED", "MERCHANTS"}, rows)
 	all, bad := decode[struct {
 		Freeze freezeRow `json:"freeze"`
 	}](answer)

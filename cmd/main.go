@@ -14,7 +14,6 @@ package pursercmd
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -45,24 +44,10 @@ func Main(name, version string) {
 		// store.
 		gateway.CheckOnly()
 	}
-	gateway.SetDefaultRoot(configFolder(os.Args[1:]))
+	var folder string
+	os.Args, folder = enterFolder(os.Args)
+	gateway.SetDefaultRoot(folder)
 	caddycmd.Main()
-}
-
-// configFolder is the folder of the file that --config names; "" where there is
-// none.
-func configFolder(args []string) string {
-	for i, a := range args {
-		name, value, inline := strings.Cut(a, "=")
-		switch {
-		case name != "--config" && name != "-c":
-		case inline:
-			return filepath.Dir(value)
-		case i+1 < len(args):
-			return filepath.Dir(args[i+1])
-		}
-	}
-	return ""
 }
 
 // commandOf returns the first argument that is no flag: none of the root

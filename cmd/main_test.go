@@ -283,6 +283,11 @@ func (d *dev) operators(t *testing.T, id string) {
 		{[]string{"keys", "list"}, "10.0.0.0/8 2001:db8::1/128", 0},
 		{[]string{"keys", "create", "--merchant", d.info.Merchant, "--mode", "test", "--scopes", "fly"}, `no scope "fly"`, 1},
 		{[]string{"keys", "revoke", "key_00000000000000000000000000"}, "not found", 1},
+		{[]string{"tokens", "list", "--json"}, `"data":[]`, 0},
+		{[]string{"tokens", "revoke", "--issuer", "https://idp.example", "--jti", "x"}, `no jwt "https://idp.example" is configured`, 1},
+		{[]string{"tokens", "revoke", "--issuer", "https://idp.example"}, "one of --jti", 2},
+		{[]string{"tokens", "revoke", "--issuer", "https://idp.example", "--jti", "x", "--all"}, "one of --jti", 2},
+		{[]string{"tokens", "revoke", "--subject", "x"}, "--issuer is needed", 2},
 	}
 	for _, tt := range tests {
 		out, errs, code := output(t, append(tt.args, "--address", d.info.Admin)...)
@@ -345,17 +350,6 @@ func TestRefusedCommands(t *testing.T) {
 	} {
 		if got := commandOf(tt.args); got != tt.want {
 			t.Errorf("commandOf(%q) = %q, want %q", tt.args, got, tt.want)
-		}
-	}
-}
-
-func TestConfigFolder(t *testing.T) {
-	for args, want := range map[string]string{
-		"run --config /etc/purser/a.json": "/etc/purser", "run --config=/etc/purser/a.json": "/etc/purser",
-		"run -c conf/a.json --watch": "conf", "run --config": "", "run": "", "run --config a.json": ".",
-	} {
-		if got := configFolder(strings.Fields(args)); got != want {
-			t.Errorf("configFolder(%s) = %q, want %q", args, got, want)
 		}
 	}
 }

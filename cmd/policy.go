@@ -40,19 +40,22 @@ func policyFlags(cmd *cobra.Command) *string {
 
 // checked is what is told of a folder of policies.
 type checked struct {
-	OK     bool             `json:"ok"`
-	Rules  int              `json:"rules"`
-	Files  int              `json:"files"`
-	Faults []*policy.Fault  `json:"faults"`
-	Count  *int             `json:"tests,omitempty"`
-	Tests  []policy.Outcome `json:"outcomes,omitempty"`
+	OK     bool            `json:"ok"`
+	Rules  int             `json:"rules"`
+	Files  int             `json:"files"`
+	Faults []*policy.Fault `json:"faults"`
+	// Warnings are of policies that are right, and may mean something else.
+	Warnings []*policy.Fault  `json:"warnings,omitempty"`
+	Count    *int             `json:"tests,omitempty"`
+	Tests    []policy.Outcome `json:"outcomes,omitempty"`
 }
 
 func policyCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check [--policies DIR]", Short: "Says what is wrong with policies and their tests", Args: cobra.NoArgs,
 		Long: `Reads every *.yaml of the folder, rules and tests, as the gateway would, and
-prints FILE:LINE: message for whatever is wrong. It runs no tests.`,
+prints FILE:LINE: message for whatever is wrong, and FILE:LINE: warning: message for
+what is right and may not mean what it seems to. It runs no tests.`,
 	}
 	dir := policyFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -60,7 +63,15 @@ prints FILE:LINE: message for whatever is wrong. It runs no tests.`,
 		if err != nil {
 			return refusePolicies(cmd, *dir, err)
 		}
-		return showChecked(cmd, checked{OK: true, Rules: set.Len(), Files: set.Files(), Count: &tests}, func(w io.Writer) error {
+		warnings := set.Warnings()
+		return showChecked(cmd, checked{OK: true, Rules: set.Len(), Files: set.Files(), Count: &tests, Warnings: warnings}, func(w io.Writer) error {
+			for _, f := range warnings {
+				warning := *f
+				warning.Message = "warning: " + f.Message
+				if _, err := fmt.Fprintln(w, warning.String()); err != nil {
+					return err
+				}
+			}
 			_, err := fmt.Fprintf(w, "%s: %s in %s, and %s\n", *dir, plural(set.Len(), "rule"), plural(set.Files(), "file"), plural(tests, "test"))
 			return err
 		})

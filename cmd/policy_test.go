@@ -46,6 +46,13 @@ func TestPolicy(t *testing.T) {
 	bad := filepath.Dir(wrong)
 	request := write("request.json", `{"mode": "live", "tls": "1.2", "amount": 5, "currency": "EUR"}`)
 	badRequest := write("bad.json", "{\n\"mode\": \"prod\"}")
+	pinned := write("pinned/a.yaml", `rules:
+- {name: mtls at stripe, when: account == "stripe_us", require: {mtls: true}}
+- {name: none at stripe, when: mode == "test" && account == "stripe_us", deny: true}
+- {name: limits at stripe, when: account == "stripe_us", limit: {rate: {account: 5/1s}}}
+- {name: refunds at stripe, when: 'account == "stripe_us" && route == "POST /v1/refunds"', deny: true}
+- {name: passed on, when: 'account == "stripe_us" && route == "ANY /v1/proxy/{account}/{path}"', require: {mtls: true}}
+`)
 	none := filepath.Join(root, "none")
 	for _, tt := range []struct {
 		name   string
@@ -56,6 +63,11 @@ func TestPolicy(t *testing.T) {
 	}{
 		{"check", []string{"check", "--policies", good}, 0, []string{good + ": 2 rules in 1 file, and 0 tests\n"}, ""},
 		{"check as JSON", []string{"check", "--policies", good, "--json"}, 0, []string{`{"ok":true,"rules":2,"files":1,"faults":[],"tests":0}`}, ""},
+		{"warnings", []string{"check", "--policies", filepath.Dir(pinned)}, 0, []string{
+			pinned + ":2: warning: mtls at stripe goes by account, which is \"\" in a new payment that pins none", "\n" + pinned + ":3: warning: none at stripe goes by account",
+			"wherever routing sends it\n" + filepath.Dir(pinned) + ": 5 rules in 1 file, and 0 tests\n",
+		}, ""},
+		{"warnings as JSON", []string{"check", "--policies", filepath.Dir(pinned), "--json"}, 0, []string{`{"ok":true,`, `"warnings":[{"file":`, `"line":3,"message":"none at stripe goes`}, ""},
 		{"faults", []string{"check", "--policies", bad}, 1, []string{wrong + ":3: when: there is no variable or function \"country\"", "\n" + wrong + ":4: there is a rule \"a\" already"}, bad + ": 2 faults"},
 		{"faults as JSON", []string{"check", "--policies", bad, "--json"}, 1, []string{`{"ok":false,`, `"line":3,"message":"when: there is`}, bad + ": 2 faults"},
 		{"no folder", []string{"check", "--policies", none}, 1, nil, none + ": no such file"},

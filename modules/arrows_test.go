@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -39,6 +40,10 @@ const (
 	xCrypto = "golang.org/x/crypto"
 	xSys    = "golang.org/x/sys"
 	xTools  = "golang.org/x/tools"
+	zapLib  = "go.uber.org/zap"
+	breaker = "github.com/sony/gobreaker/v2"
+
+	httputil = "net/http/httputil"
 )
 
 // room is one folder of modules.
@@ -51,6 +56,9 @@ type room struct {
 	pure bool
 	// dials marks the rooms that open connections.
 	dials bool
+	// relays marks the room that copies answers by the reverse proxy of the standard
+	// library, to which it gives a transport of its own.
+	relays bool
 	// face marks the rooms that stand on Caddy. Elsewhere a file named module.go
 	// may import it, to register what the room holds.
 	face bool
@@ -99,15 +107,15 @@ var plan = []row{
 		libs:  []string{jsonLib, httpsfv},
 	}},
 	{"inbox", room{rooms: []string{"connector", "engine", "payment", "store"}, libs: []string{jsonLib}}},
+	{"proxy", room{rooms: []string{"connector", "payment", "transport"}, relays: true}},
 	// The waist, and what stands on it.
 	{"gateway", room{
 		rooms: []string{
 			"access", "clientcert", "connector", "engine", "guard", "outbox", "payment", "policy", "ratelimit", "ratelimit/redislimit", "routing",
 			"seal", "signature", "store", "store/postgres", "store/sqlite", "token", "transport", "webhook",
 		},
-		libs: []string{jsonLib, metrics, otel}, face: true,
+		libs: []string{jsonLib, metrics, otel, zapLib, breaker}, face: true,
 	}},
-	{"proxy", room{rooms: []string{"connector", "payment", "transport"}, face: true}},
 	{"edge", room{rooms: []string{"access", "api", "connector", "engine", "framing", "gateway", "guard", "inbox", "payment", "proxy"}, face: true}},
 	// The payment provider that misbehaves on purpose.
 	{"simulator/books", room{rooms: []string{"payment"}, libs: []string{jsonLib}, dials: true}},
@@ -138,12 +146,12 @@ var (
 		"net/http": {
 			"Client", "DefaultClient", "DefaultTransport", "Get", "Head", "NewClientConn", "Post", "PostForm", "Transport",
 		},
-		"crypto/tls":        {"Client", "Dial", "DialWithDialer", "Dialer"},
-		"net/http/httputil": {},
-		"net/rpc":           {},
-		"net/rpc/jsonrpc":   {},
-		"net/smtp":          {},
-		"log/syslog":        {},
+		"crypto/tls":      {"Client", "Dial", "DialWithDialer", "Dialer"},
+		httputil:          {},
+		"net/rpc":         {},
+		"net/rpc/jsonrpc": {},
+		"net/smtp":        {},
+		"log/syslog":      {},
 	}
 	// impure is what a codec may not touch.
 	impure = names{
@@ -191,7 +199,7 @@ func survey(tree fs.FS) ([]string, error) {
 			}
 		}
 		if !r.dials {
-			forbid(f, outbound, func(at, what string) { say(at, "modules/%s may not use %s: it opens connections", f.folder, what) })
+			forbid(f, r.outbound(), func(at, what string) { say(at, "modules/%s may not use %s: it opens connections", f.folder, what) })
 		}
 		if r.pure {
 			forbid(f, impure, func(at, what string) { say(at, "modules/%s may not use %s: a codec is pure", f.folder, what) })
@@ -204,6 +212,15 @@ func survey(tree fs.FS) ([]string, error) {
 	}
 	slices.Sort(breaches)
 	return slices.Compact(breaches), nil
+}
+
+// outbound is what the room may not use because it opens connections.
+func (r room) outbound() names {
+	list := maps.Clone(outbound)
+	if r.relays {
+		list[httputil] = []string{"NewClientConn", "NewProxyClientConn", "NewServerConn", "NewSingleHostReverseProxy"}
+	}
+	return list
 }
 
 // refuses says why a file of the room may not import a package, or "".
@@ -327,6 +344,9 @@ func TestSurvey(t *testing.T) {
 		{"a library of another room", room, `import _ "github.com/ncruces/go-sqlite3/driver"`, `gives the room no such library`},
 		{"a library whose name begins alike", "modules/api/api.go", `import _ "github.com/dunglas/httpsfvx"`, `gives the room no such library`},
 		{"a client", room, `import "net/http"; var c = http.Client{}`, `may not use http.Client`},
+		{"a reverse proxy", room, `import _ "net/http/httputil"`, `may not use net/http/httputil`},
+		{"a reverse proxy where one relays", "modules/proxy/proxy.go", `import _ "net/http/httputil"`, ``},
+		{"a reverse proxy of its own transport", "modules/proxy/proxy.go", `import "net/http/httputil"; var p = httputil.NewSingleHostReverseProxy(nil)`, `may not use httputil.NewSingleHostReverseProxy`},
 		{"a client under another name", room, `import web "net/http"; func f() { web.Get("") }`, `may not use web.Get`},
 		{"a dialer", room, `import "net"; var d net.Dialer`, `may not use net.Dialer`},
 		{"a package that dials", room, `import _ "net/smtp"`, `may not use net/smtp`},

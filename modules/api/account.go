@@ -95,6 +95,9 @@ func (a *API) health(*request) (response, error) {
 // ready says whether the gateway can take payments: whether its store can be
 // read and written.
 func (a *API) ready(rq *request) (response, error) {
+	if a.cfg.Starting != nil && a.cfg.Starting() {
+		return response{status: http.StatusServiceUnavailable, body: []byte(`{"status":"starting"}`)}, nil
+	}
 	if a.cfg.Stopping != nil && a.cfg.Stopping(rq.http) {
 		return response{status: http.StatusServiceUnavailable, body: []byte(`{"status":"stopping"}`)}, nil
 	}

@@ -54,7 +54,7 @@ type Passage interface {
 }
 
 // Config is what the door stands on. All fields are required but Tester, Targets,
-// Random, Stopping, Origin, Proxy, Shed and Version.
+// Random, Starting, Stopping, Origin, Proxy, Shed and Version.
 type Config struct {
 	Engine Engine
 	// Guard decides who may call.
@@ -78,6 +78,9 @@ type Config struct {
 	IDs    *payment.IDs
 	Now    func() time.Time
 	Log    *slog.Logger
+	// Starting tells that nothing runs yet but what is about to: /readyz then answers
+	// 503. Nil never does.
+	Starting func() bool
 	// Stopping tells that the server of a request has begun to stop: /readyz then
 	// sends balancers elsewhere while all else is still answered. Nil = never.
 	Stopping func(*http.Request) bool
@@ -151,9 +154,7 @@ type response struct {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rq := a.begin(w, r)
 	h := w.Header()
-	h.Set("Request-Id", rq.reqID)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	rq.head(h)
 	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
 		// RFC 9112 §6.1: where Content-Length came along as well, the message may
 		// be an attempt at request smuggling, and the Go server has removed the
@@ -178,19 +179,25 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handler before it has begun it.
 func (a *API) begin(w http.ResponseWriter, r *http.Request) *request {
 	rq := &request{http: r, w: w, start: a.cfg.Now()}
-	rq.call, rq.owner = a.cfg.Guard.Begin(r, func() string { return a.cfg.IDs.New(payment.PrefixRequest) })
+	rq.call, rq.owner = a.cfg.Guard.Begin(r, a.cfg.IDs)
 	rq.reqID, rq.principal = rq.call.ID, rq.call.Principal
 	return rq
 }
+
+// head sets what every answer has. Names are in their canonical form.
+func (rq *request) head(h http.Header) {
+	h["Request-Id"] = []string{rq.reqID}
+	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
+}
+
+// All answers share these; nobody writes into a header's values.
+var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
 
 // Refuse answers a request with an error, as the door itself does. It is for the
 // handlers that run single steps of the guard's.
 func (a *API) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	rq := a.begin(w, r)
-	h := w.Header()
-	h.Set("Request-Id", rq.reqID)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	rq.head(w.Header())
 	a.write(rq, a.problem(rq, err))
 }
 
@@ -221,9 +228,13 @@ func (a *API) handle(rq *request) (response, error) {
 	}
 	ep, err := a.find(rq)
 	rq.ep, rq.call.Route = ep, ep.method+" "+rq.route
-	if err == nil && ep.body {
+	switch {
+	case err != nil:
+	case ep.body:
 		rq.body, err = readBody(rq.w, rq.http)
 		defer clear(rq.body) // card data stays no longer than it must
+	default:
+		err = skipBody(rq.w, rq.http)
 	}
 	if err != nil && classify(err).Code == payment.CodeBodyTooLarge {
 		return response{}, err
@@ -300,7 +311,7 @@ func (a *API) write(rq *request, res response) {
 		// What was done is done, and the caller sees that the signature is not there.
 		a.cfg.Log.Error("answer not signed", slog.String("request_id", rq.reqID), slog.String("error", err.Error()))
 	}
-	h.Set("Server-Timing", serverTiming(a.cfg.Now().Sub(rq.start), res.psp))
+	h.Set(payment.HeaderTiming, payment.ServerTiming(a.cfg.Now().Sub(rq.call.Began), res.psp))
 	rq.w.WriteHeader(res.status)
 	if _, err := rq.w.Write(res.body); err != nil {
 		// The caller has gone. What was done is recorded, and a repeat with the
@@ -312,18 +323,7 @@ func (a *API) write(rq *request, res response) {
 // tellLimits sets the fields that tell of the caller's limits.
 func (rq *request) tellLimits() {
 	if policy, limit := ratelimit.FieldsAfter(rq.call.Limits, rq.retry); policy != "" {
-		rq.w.Header().Set("RateLimit-Policy", policy)
-		rq.w.Header().Set("RateLimit", limit)
+		h, values := rq.w.Header(), [...]string{policy, limit}
+		h["Ratelimit-Policy"], h["Ratelimit"] = values[:1:1], values[1:]
 	}
-}
-
-// serverTiming tells what this request took: total − psp is the gateway's own
-// part, in milliseconds.
-func serverTiming(total, psp time.Duration) string {
-	b := make([]byte, 0, 48)
-	b = append(b, "total;dur="...)
-	b = strconv.AppendFloat(b, float64(total.Microseconds())/1000, 'f', 2, 64)
-	b = append(b, ", psp;dur="...)
-	b = strconv.AppendFloat(b, float64(psp.Microseconds())/1000, 'f', 2, 64)
-	return string(b)
 }

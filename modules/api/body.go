@@ -49,6 +49,17 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
+// skipBody refuses a body that nobody will look at as one of any other call: if it
+// is too large, or ends early. One of a known length is left to net/http.
+func skipBody(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength >= 0 && r.ContentLength <= maxBody {
+		return nil
+	}
+	body, err := readBody(w, r)
+	clear(body)
+	return err
+}
+
 // checkContentType takes application/json, with charset=utf-8 or without, and
 // no content coding.
 func checkContentType(h http.Header) error {
@@ -67,9 +78,9 @@ func checkContentType(h http.Header) error {
 }
 
 // decode reads the request's body into dst, a pointer to a struct. An absent
-// body is an empty object where optional is set.
+// body, which has no byte at all, is an empty object where optional is set.
 func (rq *request) decode(dst any, optional bool) (scanned, error) {
-	if len(bytes.TrimLeft(rq.body, " \t\r\n")) == 0 {
+	if len(rq.body) == 0 {
 		if !optional {
 			return scanned{}, payment.Errorf(payment.CodeInvalidJSON, "This call needs a body.")
 		}

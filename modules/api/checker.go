@@ -3,6 +3,7 @@ package api
 import (
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -185,10 +186,14 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// instant takes a time of RFC 3339.
+// rfc3339 is the form of RFC 3339 §5.6, with T and Z in capitals, as the section lets
+// applications ask. [time.Parse] takes hours of one digit, commas, and any offset.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// instant takes a time of RFC 3339, but no leap second.
 func (c *checker) instant(param, s string) time.Time {
 	t, err := time.Parse(time.RFC3339, s)
-	if err != nil || t.Year() < 1970 {
+	if err != nil || !rfc3339.MatchString(s) || t.Year() < 1970 {
 		c.fail(param, "The field is a time of RFC 3339, such as 2026-01-31T23:59:59Z.")
 		return time.Time{}
 	}

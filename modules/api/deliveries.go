@@ -56,7 +56,7 @@ func (a *API) testEndpoint(rq *request) (response, error) {
 		if key, err = a.answered(key, http.StatusOK, done{body: body}); err != nil {
 			return response{}, err
 		}
-		if err := a.cfg.Store.Update(ctx, func(tx store.Tx) error { return tx.PutKey(key) }); err != nil {
+		if err := a.cfg.Store.Update(ctx, func(tx store.Tx) error { return tx.PutKey(key) }); err != nil && !errors.Is(err, store.ErrConflict) { // who took it over has answered
 			return response{}, fmt.Errorf("store the answer of a test: %w", err)
 		}
 	}

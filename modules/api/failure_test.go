@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/purser-pay/purser/modules/api"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
 )
@@ -125,8 +126,21 @@ func TestStoreDown(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	d := newDoorWithStore(t)
-	if w := d.do("GET", "/readyz", "", "Authorization", "-"); w.Code != 200 || w.Body.String() != `{"status":"ready"}` {
-		t.Errorf("readyz: %d %s", w.Code, w.Body)
+	for _, tt := range []struct {
+		starting, stopping bool
+		status             int
+		body               string
+	}{
+		{false, false, 200, `{"status":"ready"}`},
+		{true, false, 503, `{"status":"starting"}`},
+		{false, true, 503, `{"status":"stopping"}`},
+	} {
+		d.cfg.Starting = func() bool { return tt.starting }
+		d.cfg.Stopping = func(*http.Request) bool { return tt.stopping }
+		d.api = api.New(d.cfg)
+		if w := d.do("GET", "/readyz", "", "Authorization", "-"); w.Code != tt.status || w.Body.String() != tt.body {
+			t.Errorf("readyz: got %d %s, want %d %s", w.Code, w.Body, tt.status, tt.body)
+		}
 	}
 }
 

@@ -87,6 +87,16 @@ func pick[T ~string](c *checker, q map[string]string, name string, list []T) T {
 	return choice(c, name, &t, list, "")
 }
 
+// filter reads a parameter that is one line of text. An empty one would find
+// everything, and who sends it means something else.
+func (c *checker) filter(q map[string]string, name string, n int) string {
+	v, given := q[name]
+	if given && v == "" {
+		c.fail(name, "The parameter is empty: leave it out.")
+	}
+	return c.text(name, v, n)
+}
+
 func (c *checker) paymentID(q map[string]string) string {
 	v, given := q["payment"]
 	if given && !payment.IsID(payment.PrefixPayment, v) {
@@ -103,7 +113,7 @@ func (a *API) listPayments(rq *request) (response, error) {
 	c := &checker{now: rq.start}
 	query := store.PaymentQuery{
 		Paging: c.paging(rq, q), Status: pick(c, q, "status", payment.Statuses),
-		Outcome: pick(c, q, "outcome", outcomes), Reference: c.text("reference", q["reference"], maxReference),
+		Outcome: pick(c, q, "outcome", outcomes), Reference: c.filter(q, "reference", maxReference),
 	}
 	if c.err != nil {
 		return response{}, c.err
@@ -151,7 +161,7 @@ func (a *API) listEvents(rq *request) (response, error) {
 	c := &checker{now: rq.start}
 	query := store.EventQuery{
 		Paging: c.paging(rq, q), Payment: c.paymentID(q),
-		Type: payment.EventType(c.text("type", q["type"], maxEventType)),
+		Type: payment.EventType(c.filter(q, "type", maxEventType)),
 	}
 	if c.err != nil {
 		return response{}, c.err

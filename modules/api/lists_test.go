@@ -170,6 +170,9 @@ func TestListRefuses(t *testing.T) {
 		{"a;b", "query"},
 		{"a=%zz", "query"},
 		{"x", "x"},
+		{"%ff%fe=1", "\uFFFD"},
+		{"a%ff=1", "a\uFFFD"},
+		{"%c3%a4%c3=1", "ä\uFFFD"},
 		{strings.Repeat("a=b&", 2000), "query"},
 	}
 	d := newDoorWithStore(t)
@@ -183,6 +186,7 @@ func TestListRefuses(t *testing.T) {
 	}
 	for _, target := range []string{
 		"/v1/payments?status=paid", "/v1/payments?status=", "/v1/payments?outcome=maybe", "/v1/payments?payment=" + aPayment, "/v1/payments?type=x",
+		"/v1/payments?reference=", "/v1/payments?reference", "/v1/events?type=", "/v1/refunds?payment=", "/v1/refunds?outcome=",
 		"/v1/refunds?status=canceled", "/v1/refunds?payment=x", "/v1/refunds?reference=x", "/v1/events?payment=" + aRefund, "/v1/events?status=succeeded",
 		"/v1/payments/" + aPayment + "?sync=1", "/v1/payments/" + aPayment + "?sync", "/v1/payments/" + aPayment + "?expand=x",
 		"/v1/refunds/" + aRefund + "?sync=true", "/v1/account?x=1", "/v1/events/evt_01h455vb4pex5vsknk084sn02q?x=1",
@@ -192,6 +196,9 @@ func TestListRefuses(t *testing.T) {
 		wantProblem(t, d.do("GET", target, ""), payment.CodeInvalidRequest, param)
 	}
 	d.wantUntouched()
+	if d.log.Len() > 0 {
+		t.Errorf("logged:\n%s", d.log)
+	}
 }
 
 func TestEvent(t *testing.T) {

@@ -284,7 +284,9 @@ type tag struct {
 type pathItem struct {
 	Parameters []*parameter `json:"parameters,omitzero"`
 	Get        *operation   `json:"get,omitzero"`
+	Head       *operation   `json:"head,omitzero"`
 	Post       *operation   `json:"post,omitzero"`
+	Put        *operation   `json:"put,omitzero"`
 	Patch      *operation   `json:"patch,omitzero"`
 	Delete     *operation   `json:"delete,omitzero"`
 }
@@ -307,7 +309,7 @@ func (p *pathItem) set(method string, op *operation) {
 
 // operations are those that are there, by method.
 func (p *pathItem) operations() members[*operation] {
-	all := members[*operation]{{"DELETE", p.Delete}, {"GET", p.Get}, {"PATCH", p.Patch}, {"POST", p.Post}}
+	all := members[*operation]{{"DELETE", p.Delete}, {"GET", p.Get}, {"HEAD", p.Head}, {"PATCH", p.Patch}, {"POST", p.Post}, {"PUT", p.Put}}
 	return slices.DeleteFunc(all, func(m member[*operation]) bool { return m.value == nil })
 }
 

@@ -30,7 +30,9 @@ type call struct {
 }
 
 const conventions = "JSON in and out, UTF-8. Amounts are integers in the minor unit of their currency; times are RFC 3339 in UTC. " +
-	"Unknown fields are refused, and null counts as absent. A body has at most 64 KiB.\n\n" +
+	"(Sent ones may have another offset; their T and Z are capitals.) Unknown fields are refused, and null counts as absent. A body has at most 64 KiB.\n\n" +
+	"IDs are opaque: compare them as they are, and take nothing out of them. Those of one kind sort by the time of their making. " +
+	"(They are UUIDv7 in lower-case Crockford base32 with the two bits of padding at the end, and so no TypeIDs, which pad at the beginning.)\n\n" +
 	"A payment that is declined is not an error: the payment exists, its status is `failed`, and its `error` says why. " +
 	"A refusal is `application/problem+json` (RFC 9457); its `code` is one of a closed set. " +
 	"A method that a resource does not take is `method_not_allowed`, with `Allow`. HEAD is taken wherever GET is.\n\n" +
@@ -64,7 +66,7 @@ func describeCalls() map[string]call {
 			[]*parameter{ofPayment(), queryParameter("status", ref("RefundStatus"), ""), queryParameter("outcome", ref("Outcome"), "")}),
 		"GET /v1/refunds/{id}": getCall("refunds", "getRefund", "Read a refund", "Refund", sampleRefund()),
 		"GET /v1/events": listCall("events", "listEvents", "List events", "EventList", sampleEvent(),
-			[]*parameter{ofPayment(), queryParameter("type", line(maxEventType, ""), "One type, such as `payment.succeeded`.")}),
+			[]*parameter{ofPayment(), queryParameter("type", line(maxEventType, "").long(1, maxEventType), "One type, such as `payment.succeeded`.")}),
 		"GET /v1/events/{id}": getCall("events", "getEvent", "Read an event", "Event", sampleEvent()),
 		"GET /v1/account":     getCall("account", "getAccount", "Read who the key stands for", "Account", sampleAccount()),
 		"GET /healthz": {
@@ -193,7 +195,7 @@ func queryParameter(name string, s *schema, says string) *parameter {
 func paymentFilters() []*parameter {
 	return []*parameter{
 		queryParameter("status", ref("Status"), ""), queryParameter("outcome", ref("Outcome"), ""),
-		queryParameter("reference", line(maxReference, ""), "Yours."),
+		queryParameter("reference", line(maxReference, "").long(1, maxReference), "Yours."),
 	}
 }
 
@@ -211,19 +213,19 @@ func describeInbound(paths *members[pathItem]) {
 	param := func(name, says string, s *schema) []*parameter {
 		return []*parameter{{Name: name, In: "path", Required: true, Description: says, Schema: s}}
 	}
-	plain := func(says string) *answer { return &answer{Description: says, Headers: headers("Request-Id")} }
+	plain := func(says string) *answer {
+		return &answer{Description: says, Headers: headers("Request-Id", "Server-Timing", "Cache-Control")}
+	}
 	webhook := problems([]payment.Code{
 		payment.CodeInvalidRequest, payment.CodeUnauthenticated, payment.CodeNotFound, payment.CodeBodyTooLarge,
 		payment.CodeInternal, payment.CodeStoreUnavailable,
 	})
 	payer := members[*answer]{
+		{"200", plain("A page: the payer is done, and the merchant gave no `return_url`.")},
 		{"303", plain("The payer goes on to the merchant's `return_url`, with `payment` and `status` in the query.")},
 		{"404", plain("A page: the address is not valid.")},
 		{"500", plain("A page: reload in a moment.")},
 		{"503", plain("A page: reload in a moment.")},
-	}
-	for i := range webhook { // the inbox does not measure itself
-		webhook[i].value.Headers = headers("Request-Id")
 	}
 	paths.add("/webhooks/{account}", pathItem{
 		Parameters: param("account", "The connector account's name.", accountName("")),

@@ -98,6 +98,6 @@ func describePassed(paths *members[pathItem]) {
 			{Name: "account", In: "path", Required: true, Description: "The connector account's name.", Schema: accountName("")},
 			{Name: "path", In: "path", Required: true, Description: "The PSP's own path, slashes included.", Schema: text("").long(1, 2048)},
 		},
-		Get: call("passGet"), Post: call("passPost"), Patch: call("passPatch"), Delete: call("passDelete"),
+		Get: call("passGet"), Head: call("passHead"), Post: call("passPost"), Put: call("passPut"), Patch: call("passPatch"), Delete: call("passDelete"),
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	json "github.com/go-json-experiment/json"
@@ -87,13 +88,13 @@ func causes(err error) string {
 	return err.Error()
 }
 
-// render writes the body. A caller's own text in detail or param is masked: it
-// may be a card number in the place of a name.
+// render writes the body. A caller's own text in detail or param is made fit to
+// show: it may be no UTF-8, or a card number in the place of a name.
 func (a *API) render(rq *request, pe *payment.Error) response {
 	info := pe.Code.Info()
 	p := problem{
-		Type: ProblemBase + string(info.Code), Title: info.Title, Status: info.Status, Detail: payment.MaskPANs(pe.Detail),
-		Code: info.Code, Param: payment.MaskPANs(shorten(pe.Param, maxParam)), Policy: pe.Policy, RequestID: rq.reqID, Retryable: info.Retryable,
+		Type: ProblemBase + string(info.Code), Title: info.Title, Status: info.Status, Detail: payment.MaskPANs(valid(pe.Detail)),
+		Code: info.Code, Param: payment.MaskPANs(shorten(valid(pe.Param), maxParam)), Policy: pe.Policy, RequestID: rq.reqID, Retryable: info.Retryable,
 	}
 	if info.Code == payment.CodeNotFound && pe.Param == "" {
 		p.Detail = notFoundDetail // the same for what is unknown and for what is another's
@@ -107,7 +108,7 @@ func (a *API) render(rq *request, pe *payment.Error) response {
 		h.Set("WWW-Authenticate", cmp.Or(pe.Challenge, `Bearer realm="purser"`))
 	}
 	body, err := json.Marshal(&p)
-	if err != nil { // only a detail that is not UTF-8 gets here
+	if err != nil { // a policy's name, perhaps
 		a.cfg.Log.Error("problem cannot be written", slog.String("request_id", rq.reqID), slog.String("error", err.Error()))
 		body = []byte(`{"status":` + strconv.Itoa(info.Status) + `,"code":"` + string(info.Code) + `"}`)
 	}
@@ -127,6 +128,8 @@ func retryDelay(pe *payment.Error) time.Duration {
 		return 0
 	}
 }
+
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // shorten cuts s at n bytes, never inside a character.
 func shorten(s string, n int) string {

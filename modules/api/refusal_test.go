@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -266,6 +267,114 @@ func TestSizeAndMediaType(t *testing.T) {
 	}
 }
 
+// TestTimes holds what a time is, in a body and in a query.
+func TestTimes(t *testing.T) {
+	const date = "2026-03-02T"
+	tests := []struct {
+		time string
+		ok   bool
+	}{
+		{date + "09:00:00Z", true},
+		{date + "09:00:00.5Z", true},
+		{date + "09:00:00.123456789012Z", true},
+		{date + "09:00:00+02:00", true},
+		{date + "09:00:00-00:00", true},
+		{date + "23:59:59+23:59", true},
+
+		{date + "9:00:00Z", false},
+		{date + "09:00:00,5Z", false},
+		{date + "09:00:00.Z", false},
+		{date + "09:00Z", false},
+		{date + "090000Z", false},
+		{date + "24:00:00Z", false},
+		{date + "23:59:60Z", false},
+		{date + "09:60:00Z", false},
+		{date + "09:00:00", false},
+		{date + "09:00:00+2:00", false},
+		{date + "09:00:00+0200", false},
+		{date + "09:00:00+24:00", false},
+		{date + "09:00:00+02:60", false},
+		{date + "09:00:00z", false},
+		{"2026-03-02t09:00:00Z", false},
+		{"2026-03-02 09:00:00Z", false},
+		{"2026-3-2T09:00:00Z", false},
+		{"2026-02-30T09:00:00Z", false},
+		{"+2026-03-02T09:00:00Z", false},
+		{" " + date + "09:00:00Z", false},
+		{date + "09:00:00Z ", false},
+		{"", false},
+	}
+	d := newDoorWithStore(t)
+	for _, tt := range tests {
+		answers := map[string]*httptest.ResponseRecorder{
+			"expires_at":     d.do("POST", "/v1/payments", create("expires_at", `"`+tt.time+`"`)),
+			"created_after":  d.do("GET", "/v1/payments?created_after="+url.QueryEscape(tt.time), ""),
+			"created_before": d.do("GET", "/v1/events?created_before="+url.QueryEscape(tt.time), ""),
+		}
+		for param, w := range answers {
+			switch {
+			case !tt.ok:
+				wantProblem(t, w, payment.CodeInvalidRequest, param)
+			case w.Code >= 300:
+				t.Errorf("%s %q: got %d %s, want it taken", param, tt.time, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// TestAbsentBody holds that only what has no byte is an absent body, wherever one
+// may be left out.
+func TestAbsentBody(t *testing.T) {
+	const event = "/v1/events/evt_01h455vb4pex5vsknk084sn02q/resend"
+	for _, path := range []string{
+		"/v1/payments/" + aPayment + "/confirm", "/v1/payments/" + aPayment + "/capture", "/v1/payments/" + aPayment + "/cancel", event,
+	} {
+		d := newDoorWithStore(t)
+		for _, blank := range []string{" ", "  ", "\r\n\t"} {
+			wantProblem(t, d.do("POST", path, blank), payment.CodeInvalidJSON, "")
+			for _, media := range []string{"text/plain", "-"} {
+				wantProblem(t, d.do("POST", path, blank, "Content-Type", media), payment.CodeUnsupportedMediaType, "")
+			}
+		}
+		d.wantUntouched()
+		if w := d.do("POST", path, ""); path != event && w.Code >= 300 {
+			t.Errorf("%s without a body: got %d %s, want it done", path, w.Code, w.Body)
+		}
+	}
+}
+
+// TestSizeOfIgnoredBodies holds that also a body that nobody looks at is small, before
+// anything else is looked at.
+func TestSizeOfIgnoredBodies(t *testing.T) {
+	large, small := strings.Repeat("x", 64<<10+1), strings.Repeat("x", 64<<10)
+	for _, call := range []struct{ method, path string }{
+		{"GET", "/v1/account"},
+		{"HEAD", "/v1/account"},
+		{"GET", "/v1/payments/" + aPayment},
+		{"GET", "/healthz"},
+		{"DELETE", "/v1/webhook_endpoints/we_01h455vb4pex5vsknk084sn02q"},
+	} {
+		for _, announced := range []bool{true, false} {
+			d := newDoorWithStore(t)
+			ask := func(body string) *http.Request {
+				r := newRequest(d, call.method, call.path, body)
+				if !announced {
+					r.ContentLength = -1
+				}
+				return r
+			}
+			nobody := ask(large)
+			nobody.Header.Del("Authorization")
+			for _, r := range []*http.Request{ask(large), nobody} {
+				wantProblem(t, d.serve(r), payment.CodeBodyTooLarge, "")
+			}
+			if w := d.serve(ask(small)); w.Code == 413 || w.Code == 400 {
+				t.Errorf("%s %s with 64 KiB: got %d %s, want the body ignored", call.method, call.path, w.Code, w.Body)
+			}
+		}
+	}
+}
+
 func TestOtherBodiesRefuse(t *testing.T) {
 	const invalid = payment.CodeInvalidRequest
 	tests := []struct {
@@ -317,6 +426,49 @@ func TestCardNumbersOutOfPlace(t *testing.T) {
 			wantProblem(t, d.do(tt.method, tt.target, "", headers...), payment.CodePANNotAllowed, tt.param)
 			d.wantUntouched()
 		})
+	}
+}
+
+// TestIdentifiersAreTaken: merchants' own identifiers hold digits that pass for a
+// card number, one UUID in 800 does.
+func TestIdentifiersAreTaken(t *testing.T) {
+	for _, id := range []string{"31f4f87b-b632-4788-9424-4635d79a89a5", "31f4f87bb632478894244635d79a89a5"} {
+		d := newDoorWithStore(t)
+		text := `"` + id + `"`
+		body := create("reference", text, "description", `"Order `+id+`"`, "metadata", `{"k":`+text+`,`+text+`:"v"}`)
+		for _, key := range []string{id, text} {
+			if w := d.do("POST", "/v1/payments", body, "Idempotency-Key", key); w.Code != 201 {
+				t.Errorf("create under the key %s: got %d %s, want 201", key, w.Code, w.Body)
+			}
+		}
+		if w := d.do("GET", "/v1/payments?reference="+id, ""); w.Code != 200 {
+			t.Errorf("list by %s: got %d %s, want 200", id, w.Code, w.Body)
+		}
+		wantProblem(t, d.do("GET", "/v1/payments/"+id, ""), payment.CodeNotFound, "")
+	}
+}
+
+// TestAllow holds that a resource names the same methods to whoever asks by one that
+// it does not take, and to the handler that knows no such method at all.
+func TestAllow(t *testing.T) {
+	d := newDoor(t)
+	for path, want := range map[string]string{
+		"/v1/payments": "GET, HEAD, POST", "/v1/payments/" + aPayment: "GET, HEAD, PATCH", "/v1/payments/" + aPayment + "/capture": "POST",
+		"/v1/webhook_endpoints/we_01h455vb4pex5vsknk084sn02q": "DELETE, GET, HEAD, PATCH", "/healthz": "GET, HEAD",
+	} {
+		w := d.do("OPTIONS", path, "")
+		wantProblem(t, w, payment.CodeMethodNotAllowed, "")
+		if got := w.Header().Get("Allow"); got != want {
+			t.Errorf("OPTIONS %s: Allow %q, want %q", path, got, want)
+		}
+		if got := d.api.Allow(httptest.NewRequest("BREW", path, nil)); got != want {
+			t.Errorf("BREW %s: Allow %q, want %q", path, got, want)
+		}
+	}
+	for path, want := range map[string]string{"/v1/proxy/acme/v1/charges": "DELETE, GET, HEAD, PATCH, POST, PUT", "/nothing": ""} {
+		if got := d.api.Allow(httptest.NewRequest("BREW", path, nil)); got != want {
+			t.Errorf("BREW %s: Allow %q, want %q", path, got, want)
+		}
 	}
 }
 

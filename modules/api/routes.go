@@ -17,7 +17,7 @@ type endpoint struct {
 	open bool
 	// probe endpoints are asked by machines that watch, and count for no limit.
 	probe bool
-	// body tells that the request's body is read; elsewhere it is ignored.
+	// body tells that the request's body is read; elsewhere a small one is ignored.
 	body  bool
 	serve func(*API, *request) (response, error)
 	// creates endpoints make a payment, and what they leave out has defaults.
@@ -151,6 +151,21 @@ func (r *route) match(path string) (id string, ok bool) {
 		}
 	}
 	return id, path == ""
+}
+
+// Allow is the Allow field for what a request asks for; "" = there is no such
+// resource.
+func (a *API) Allow(r *http.Request) string {
+	path := r.URL.EscapedPath()
+	if strings.HasPrefix(path, proxyPath) {
+		return proxyMethods
+	}
+	for i := range routes {
+		if _, ok := routes[i].match(path); ok {
+			return routes[i].allow()
+		}
+	}
+	return ""
 }
 
 func (r *route) allow() string {

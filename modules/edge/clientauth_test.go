@@ -196,11 +196,8 @@ func (g *guardedWorld) altered(t *testing.T, change func(site object)) []byte {
 	return b
 }
 
-// mustReload moves to another port: Caddy lets the old server take a connection
-// or two more after a load has returned.
 func (g *guardedWorld) mustReload(t *testing.T, mode string, certificates object) {
 	t.Helper()
-	g.public = freePort(t)
 	if err := g.reload(t, mode, certificates); err != nil {
 		t.Fatalf("load: %v", err)
 	}

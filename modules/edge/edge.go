@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +73,10 @@ func bare(d *caddyfile.Dispenser) error {
 var (
 	inboxPaths = []string{"/webhooks/", "/return/"}
 	proxyPaths = []string{"/v1/proxy/"}
-	apiPaths   = []string{"/v1/", "/healthz", "/readyz", "/openapi.json", "/docs"}
+	apiPaths   = []string{"/v1/"}
+	// openPaths are those of the API that ask for no credential. There is nothing
+	// under them.
+	openPaths = []string{"/healthz", "/readyz", "/openapi.json", "/docs"}
 )
 
 // Gateway is the whole pipeline in its one right order: webhooks and returning
@@ -112,7 +116,7 @@ func (*API) CaddyModule() caddy.ModuleInfo {
 
 // ServeHTTP answers the request, or passes it on.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if !under(r, apiPaths) {
+	if !under(r, apiPaths) && !at(r, openPaths) {
 		return next.ServeHTTP(w, r)
 	}
 	return a.serve(a.api, w, r)
@@ -142,11 +146,13 @@ func (h *Webhooks) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 // doors are the handlers of the core, on the payments app of the same
 // configuration.
 type doors struct {
-	app   *gateway.App
-	guard *guard.Guard
-	api   *api.API
-	inbox http.Handler
-	proxy *passing
+	app      *gateway.App
+	access   *accessLog
+	handover *gateway.Handover
+	guard    *guard.Guard
+	api      *api.API
+	inbox    http.Handler
+	proxy    *passing
 }
 
 // Provision finds the payments app and builds the doors on it.
@@ -169,22 +175,24 @@ func (d *doors) Provision(ctx caddy.Context) error {
 	if !app.Ready() { // the configuration is only checked
 		return nil
 	}
-	version, _ := caddy.Version()
+	if d.handover, err = gateway.JoinHandover(ctx); err != nil {
+		return err
+	}
 	for call := range app.RateCosts {
 		if !api.Serves(call) {
 			return fmt.Errorf("rate_cost %s: there is no such call; it is a method and a path such as POST /v1/payments/{id}/capture", call)
 		}
 	}
-	d.app = app
+	d.app, d.access = app, openAccessLog(ctx, app.Log())
 	guarding := app.GuardConfig()
 	guarding.Client, guarding.Origin, guarding.Original = client, origin, original
 	d.guard = guard.New(guarding)
-	if d.proxy, err = openPassing(ctx, app); err != nil {
+	if d.proxy, err = openPassing(app); err != nil {
 		return err
 	}
 	d.api = api.New(api.Config{
 		Engine: app.Engine(), Guard: d.guard, Proxy: d.proxy, Store: app.Store(), Pepper: app.Pepper(),
-		Box: app.Box(), Tester: app.Outbox(), Stopping: stopping, Targets: app.WebhookTargets(), IDs: app.IDs(), Now: time.Now, Log: app.Log(), Version: version,
+		Box: app.Box(), Tester: app.Outbox(), Starting: starting, Stopping: stopping, Targets: app.WebhookTargets(), IDs: app.IDs(), Now: time.Now, Log: app.Log(), Version: gateway.Version(),
 		Origin: origin, Shed: app.Shed,
 	})
 	accounts := app.Accounts()
@@ -196,12 +204,12 @@ func (d *doors) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Cleanup gives back what Provision took.
-func (d *doors) Cleanup() error {
-	if d.proxy == nil {
-		return nil
-	}
-	return d.proxy.Close()
+// starting tells that the first configuration of this process is on its way: Caddy
+// starts a server before it has started everything else, and operators find nothing
+// that runs until then.
+func starting() bool {
+	_, err := gateway.Running()
+	return err != nil
 }
 
 // stopping tells that the server has begun to stop and still serves: Caddy's
@@ -261,6 +269,11 @@ func under(r *http.Request, prefixes []string) bool {
 	return false
 }
 
+// at tells whether a request's path is one of paths, taken as under takes it.
+func at(r *http.Request, paths []string) bool {
+	return slices.Contains(paths, r.URL.EscapedPath())
+}
+
 // maxBody bounds every body, in bytes, beneath the doors' own and tighter caps.
 const maxBody = 1 << 20
 
@@ -276,8 +289,11 @@ var identityHeaders = []string{
 // themselves, in the form that their callers read; Caddy's handle_errors is not
 // for them.
 func (d *doors) serve(h http.Handler, w http.ResponseWriter, r *http.Request) error {
+	w, tell := d.access.watch(w, r)
+	defer tell()
 	prepare(w, r)
 	hardenAnswer(w, r)
+	endConnection(d.handover, w, r)
 	// The configuration may end before the request does.
 	defer d.app.Use()()
 	d.observe(framing.Handler{Next: h, IDs: d.app.IDs()}, w, r)
@@ -306,6 +322,5 @@ var (
 	_ caddyhttp.MiddlewareHandler = (*RateLimit)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Signature)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Proxy)(nil)
-	_ caddy.CleanerUpper          = (*doors)(nil)
 	_ caddy.Provisioner           = (*doors)(nil)
 )

@@ -30,7 +30,7 @@ import (
 )
 
 // put writes a file of the gateway's folder as an editor does: whole, by renaming.
-func (w *world) put(t *testing.T, name, text string) {
+func (w *world) put(t testing.TB, name, text string) {
 	t.Helper()
 	path := filepath.Join(w.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -159,6 +159,22 @@ func TestTokens(t *testing.T) {
 	if status != 403 || !strings.Contains(body, "insufficient_scope") {
 		t.Errorf("beyond the token's scopes: %d %s, want 403", status, body)
 	}
+	revoked, kept := maps.Clone(mine), maps.Clone(mine)
+	revoked["jti"], kept["jti"] = "lost", "mine"
+	lost, other := first.token(t, "a", revoked), first.token(t, "a", kept)
+	for _, token := range []string{lost, other} {
+		if status, body := account(token); status != 200 {
+			t.Fatalf("before it is revoked: %d %s", status, body)
+		}
+	}
+	w.operate(t, http.StatusCreated, "POST", "/payments/token_revocations", object{"issuer": "https://idp.example", "claim": "jti", "value": "lost"}, nil)
+	w.reload(t)
+	if status, body := account(lost); status != 401 {
+		t.Errorf("a token that was revoked, and verified before: %d %s, want 401", status, body)
+	}
+	if status, body := account(other); status != 200 {
+		t.Errorf("the token beside it: %d %s, want 200", status, body)
+	}
 	old := first.token(t, "a", mine)
 	w.put(t, "jwks.json", `{"keys":[`+second.jwk+`]}`)
 	eventually(t, "the issuer's new key", func() bool { status, _ := account(second.token(t, "b", mine)); return status == 200 })
@@ -205,6 +221,33 @@ func TestPoliciesChange(t *testing.T) {
 	var report struct{ Changed []string }
 	w.operate(t, http.StatusUnprocessableEntity, "POST", "/payments/reload", nil, nil)
 	w.mustFail(t, "a.yaml:2")
+	wrong := func() int64 { return w.metric(t, "purser_policies_wrong") }
+	if got := wrong(); got != 1 {
+		t.Errorf("after a refused reload purser_policies_wrong is %d, want 1", got)
+	}
+	// What holds comes back, and nothing has changed.
+	w.put(t, "policies/a.yaml", "rules:\n- {name: small, limit: {amount_max: {EUR: 1000}}}\n")
+	w.operate(t, http.StatusOK, "POST", "/payments/reload", nil, &report)
+	if got := wrong(); got != 0 || len(report.Changed) != 0 {
+		t.Errorf("undone: purser_policies_wrong is %d, and %v changed; want 0 and nothing", got, report.Changed)
+	}
+	w.put(t, "policies/b.yaml", "nonsense")
+	eventually(t, "another file that is wrong", func() bool { return wrong() == 1 })
+	if err := os.Remove(filepath.Join(w.dir, "policies/b.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the file's removal", func() bool { return wrong() == 0 })
+	w.put(t, "policies/b.yaml", "nonsense")
+	eventually(t, "the wrong file again", func() bool { return wrong() == 1 })
+	if err := os.Remove(filepath.Join(w.dir, "policies/b.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.load(t); err != nil {
+		t.Fatal(err)
+	}
+	if got := wrong(); got != 0 {
+		t.Errorf("after a reload on good files purser_policies_wrong is %d, want 0", got)
+	}
 	w.put(t, "policies/a.yaml", "rules: []\n")
 	w.operate(t, http.StatusOK, "POST", "/payments/reload", nil, &report)
 	if status, body := create("d"); status != 201 {
@@ -263,9 +306,14 @@ func (w *world) signed(t testing.TB, keyID, secret, key, nonce, body string) map
 }
 
 // TestReloadForgetsNothing reloads ten times under load: no request is dropped, no
-// nonce is good twice, no limit begins anew, and who guessed still waits.
+// nonce is good twice, no limit begins anew, and a circuit breaker stays open. (That
+// who guessed still waits has [TestGuessersWait].)
 func TestReloadForgetsNothing(t *testing.T) {
 	w := newWorld(t)
+	dead := w.stripe()
+	dead["base_url"], dead["pinned_only"] = "http://"+freePort(t), true
+	dead["circuit_breaker"] = object{"failures": 2, "open_for": "10m"}
+	w.accounts["dead"] = dead
 	w.options = object{"rate_limits": object{"key": object{"rates": []string{"100000/1s", "40/1h"}}}}
 	w.start(t)
 	var signing, counted struct {
@@ -275,6 +323,12 @@ func TestReloadForgetsNothing(t *testing.T) {
 	w.operate(t, http.StatusCreated, "POST", "/payments/keys", object{"merchant": w.merchant, "mode": "test", "signing": "hmac-sha256", "rate_limits": []string{"100000/1s"}}, &signing)
 	w.operate(t, http.StatusCreated, "POST", "/payments/keys", object{"merchant": w.merchant, "mode": "test"}, &counted)
 
+	for n := range 2 {
+		w.payPinned(t, "dead", "dead-"+strconv.Itoa(n), "failed")
+	}
+	if got := w.circuit(t, "dead"); got != "open" {
+		t.Fatalf("the circuit is %s after two failures", got)
+	}
 	const body = `{"amount":1999,"currency":"EUR","confirm":false}`
 	auth := func(h map[string]string, key string) map[string]string {
 		h["Authorization"] = "Bearer " + key
@@ -297,18 +351,11 @@ func TestReloadForgetsNothing(t *testing.T) {
 		clients.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				key := "load-" + strconv.Itoa(n) + "-" + strconv.Itoa(i)
-				for try := range 4 { // a repeat has a nonce of its own, and the key of the first
-					headers := w.signed(t, signing.Signing.KeyID, signing.Signing.Secret, key, "n-"+key+"-0123456789-"+strconv.Itoa(try), body)
-					status, answer, _, err := w.trySend(t, "POST", "/v1/payments", body, auth(headers, signing.Key))
-					if err != nil && try < 3 {
-						w.resets.Add(1)
-						continue
-					}
-					if status != 201 || err != nil {
-						t.Errorf("%s: %d %s %v", key, status, answer, err)
-						return
-					}
-					break
+				headers := w.signed(t, signing.Signing.KeyID, signing.Signing.Secret, key, "n-"+key+"-0123456789", body)
+				status, answer, _, err := w.trySend(t, "POST", "/v1/payments", body, auth(headers, signing.Key))
+				if status != 201 || err != nil {
+					t.Errorf("%s: %d %s %v", key, status, answer, err)
+					return
 				}
 				made.Add(1)
 			}
@@ -323,6 +370,9 @@ func TestReloadForgetsNothing(t *testing.T) {
 		if status, answer, _ := w.send(t, "POST", "/v1/payments", body, auth(once, signing.Key)); status != 401 || !strings.Contains(answer, "used before") {
 			t.Errorf("reload %d: the nonce is good again: %d %s", i, status, answer)
 		}
+		if got := w.circuit(t, "dead"); got != "open" {
+			t.Errorf("reload %d: the circuit is %s", i, got)
+		}
 		for range 6 {
 			if status, _, _ := w.send(t, "GET", "/v1/account", "", auth(map[string]string{}, counted.Key)); status == 200 {
 				passed++
@@ -334,10 +384,21 @@ func TestReloadForgetsNothing(t *testing.T) {
 	}
 	enough()
 	clients.Wait()
+	const state = `purser_circuit_breaker_state{account="dead"}`
+	if got := w.metric(t, state); got != 2 {
+		t.Errorf("%s is %d, want 2", state, got)
+	}
+	dead["circuit_breaker"] = object{"off": true}
+	if err := w.load(t); err != nil {
+		t.Fatal(err)
+	}
+	if got, circuit := w.metric(t, state), w.circuit(t, "dead"); got != 0 || circuit != "none" {
+		t.Errorf("without a breaker: %s is %d, and the circuit %s", state, got, circuit)
+	}
 	if passed != 40 {
 		t.Errorf("%d calls passed a limit of 40 an hour over ten reloads", passed)
 	}
-	t.Logf("%d signed payments over ten reloads, %d connections reset", made.Load(), w.resets.Load())
+	t.Logf("%d signed payments over ten reloads", made.Load())
 }
 
 // TestGuessersWait holds that a reload forgives nobody who guesses keys.
@@ -374,27 +435,65 @@ func TestGuessersWait(t *testing.T) {
 	}
 }
 
+// routes is the present configuration with other handlers.
+func (w *world) routes(t testing.TB, handlers ...object) []byte {
+	t.Helper()
+	return w.site(t, func(server object) { server["routes"] = []object{{"handle": handlers}} })
+}
+
+// site is the present configuration with a change to its server.
+func (w *world) site(t testing.TB, change func(server object)) []byte {
+	t.Helper()
+	var config map[string]any
+	if err := json.Unmarshal(w.config(t), &config); err != nil {
+		t.Fatal(err)
+	}
+	change(config["apps"].(object)["http"].(object)["servers"].(object)["test"].(object))
+	b, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestPartsSkipNothingElse holds which paths the single steps let pass without a
+// credential, and that nobody names a caller there.
+func TestPartsSkipNothingElse(t *testing.T) {
+	w := newWorld(t)
+	w.start(t)
+	paths := map[string]int{
+		"/private": 401, "/docs": 200, "/readyz": 200, "/healthz": 200, "/openapi.json": 200,
+		"/webhooks/stripe": 200, "/return/abc": 200, "/docs?page=2": 200,
+		"/docsecret": 401, "/readyz-admin": 401, "/docs/private": 401, "/docs/": 401, "/%64ocs": 401, "/webhooks": 401, "/webhooksx/a": 401,
+		"/docs/../private": 400, "/docs%2f..%2fprivate": 400, "/webhooks/../private": 400, "/webhooks/%2e%2e/private": 400,
+		"/return/..;/private": 400, "/webhooks//private": 400, `/webhooks/..%5cprivate`: 400,
+	}
+	const seen = "[{payments.merchant}{payments.mode}{payments.key}{payments.by}{http.request.header.X-Purser-Merchant}]"
+	for _, handler := range []string{"payments_auth", "payments_rate_limit", "payments_signature"} {
+		config := w.routes(t, object{"handler": handler}, object{"handler": "static_response", "status_code": 200, "body": seen})
+		if err := caddy.Load(config, true); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range paths {
+			status, body, _ := w.send(t, "GET", path, "", map[string]string{"X-Purser-Merchant": w.merchant})
+			if status != want {
+				t.Errorf("%s: GET %s = %d %s, want %d", handler, path, status, body, want)
+			}
+			if want == 200 && body != "[]" {
+				t.Errorf("%s: behind GET %s is told %s, want nobody", handler, path, body)
+			}
+		}
+	}
+}
+
 // TestPartsInARow puts single steps before a handler that is not ours, and before
 // the API: every step is taken once, whoever takes it.
 func TestPartsInARow(t *testing.T) {
 	w := newWorld(t)
 	w.options = object{"rate_limits": object{"key": object{"rates": []string{"5/1h"}}}}
 	w.start(t)
-	routes := func(handlers ...object) []byte {
-		var config map[string]any
-		if err := json.Unmarshal(w.config(t), &config); err != nil {
-			t.Fatal(err)
-		}
-		server := config["apps"].(object)["http"].(object)["servers"].(object)["test"].(object)
-		server["routes"] = []object{{"handle": handlers}}
-		b, err := json.Marshal(config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
 	who := object{"handler": "static_response", "status_code": 200, "body": "{payments.merchant} {payments.mode} {payments.key} {payments.by}"}
-	if err := caddy.Load(routes(object{"handler": "payments_auth"}, object{"handler": "payments_signature"}, who), true); err != nil {
+	if err := caddy.Load(w.routes(t, object{"handler": "payments_auth"}, object{"handler": "payments_signature"}, who), true); err != nil {
 		t.Fatal(err)
 	}
 	if status, body, _ := w.send(t, "GET", "/anything", "", map[string]string{"Authorization": "Bearer " + w.key}); status != 200 || !strings.HasPrefix(body, w.merchant+" test key_") || !strings.HasSuffix(body, " key") {
@@ -403,7 +502,7 @@ func TestPartsInARow(t *testing.T) {
 	if status, body, h := w.send(t, "GET", "/anything", "", nil); status != 401 || !strings.Contains(body, `"code":"unauthenticated"`) || h.Get("Request-Id") == "" {
 		t.Errorf("without a credential: %d %s", status, body)
 	}
-	if err := caddy.Load(routes(object{"handler": "payments_auth"}, object{"handler": "payments_rate_limit"}, object{"handler": "payments_api"}), true); err != nil {
+	if err := caddy.Load(w.routes(t, object{"handler": "payments_auth"}, object{"handler": "payments_rate_limit"}, object{"handler": "payments_api"}), true); err != nil {
 		t.Fatal(err)
 	}
 	for n := range 5 {

@@ -15,8 +15,10 @@ import (
 // site says or leaves out. Early data (0-RTT) of HTTP/3 is turned off, for it can
 // be replayed, and Caddy allows it by default; a server that asks for it is
 // refused (RFC 9325 §3.9). So are cipher suites of TLS 1.2 without forward secrecy
-// or authenticated encryption, and the logging of TLS secrets. Caddy's other
-// defaults are what RFC 9325 asks for.
+// or authenticated encryption, and the logging of TLS secrets and of credentials.
+// Caddy's other defaults are what RFC 9325 asks for. And of several addresses that
+// the server's trusted proxies tell, the right-most that is none of theirs is the
+// caller's: trusted_proxies_strict, which Caddy leaves off by default.
 func harden(ctx caddy.Context) error {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server == nil {
@@ -27,6 +29,12 @@ func harden(ctx caddy.Context) error {
 	}
 	off := false
 	server.Allow0RTT = &off
+	// A proxy appends to X-Forwarded-For; what stands left of that is the caller's own
+	// word. Without trusted_proxies nothing of the field is believed anyway.
+	server.TrustedProxiesStrict = 1
+	if server.Logs != nil && server.Logs.ShouldLogCredentials {
+		return errors.New("log_credentials is on: who reads the access log could call in every merchant's name")
+	}
 	for _, policy := range server.TLSConnPolicies {
 		if policy.InsecureSecretsLog != "" {
 			return errors.New("insecure_secrets_log is on: who reads that file reads the card numbers and keys of every connection")

@@ -33,6 +33,7 @@ func TestHarden(t *testing.T) {
 		}), ""},
 		{"CBC", policy("cipher_suites", []string{"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"}), "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA lacks"},
 		{"no forward secrecy", policy("cipher_suites", []string{"TLS_RSA_WITH_AES_128_GCM_SHA256"}), "TLS_RSA_WITH_AES_128_GCM_SHA256 lacks"},
+		{"credentials in the log", func(site object) { site["logs"] = object{"should_log_credentials": true} }, "log_credentials is on"},
 		{"secrets in a file", policy("insecure_secrets_log", filepath.Join(g.dir, "secrets")), "insecure_secrets_log is on"},
 	}
 	for _, test := range tests {
@@ -55,6 +56,41 @@ func TestHarden(t *testing.T) {
 				t.Error("early data is allowed")
 			}
 		})
+	}
+}
+
+// TestForwardedFor holds whose address counts behind a proxy that is trusted, for a
+// key that one network alone may use: never what the caller says of itself.
+func TestForwardedFor(t *testing.T) {
+	w := newWorld(t)
+	w.start(t)
+	var key struct{ Key string }
+	w.operate(t, http.StatusCreated, "POST", "/payments/keys", object{"merchant": w.merchant, "mode": "test", "allow_ip": []string{"192.0.2.1"}}, &key)
+	tests := []struct {
+		proxies   []string
+		forwarded string
+		want      int
+	}{
+		{[]string{"127.0.0.1/32"}, "192.0.2.1", 200},
+		{[]string{"127.0.0.1/32"}, "198.51.100.9, 192.0.2.1", 200},
+		{[]string{"127.0.0.1/32"}, "192.0.2.1, 198.51.100.7", 401},
+		{[]string{"127.0.0.1/32", "198.51.100.7/32"}, "192.0.2.1, 198.51.100.7", 200},
+		{[]string{"198.51.100.7/32"}, "192.0.2.1", 401},
+		{nil, "192.0.2.1", 401},
+	}
+	for _, tt := range tests {
+		config := w.site(t, func(server object) {
+			if tt.proxies != nil {
+				server["trusted_proxies"] = object{"source": "static", "ranges": tt.proxies}
+			}
+		})
+		if err := caddy.Load(config, true); err != nil {
+			t.Fatal(err)
+		}
+		status, body, _ := w.send(t, "GET", "/v1/account", "", map[string]string{"Authorization": "Bearer " + key.Key, "X-Forwarded-For": tt.forwarded})
+		if status != tt.want {
+			t.Errorf("proxies %v, X-Forwarded-For %q: %d %s, want %d", tt.proxies, tt.forwarded, status, body, tt.want)
+		}
 	}
 }
 
@@ -88,7 +124,6 @@ func TestHardenAnswer(t *testing.T) {
 	}
 	for _, s := range sites {
 		t.Run(s.name, func(t *testing.T) {
-			g.public = freePort(t) // the old server may take a connection or two more
 			if err := caddy.Load(g.altered(t, func(site object) {
 				site["tls_connection_policies"] = []object{{"default_sni": "localhost"}}
 				if s.own != "" {

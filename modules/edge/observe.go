@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
 	"github.com/purser-pay/purser/modules/api"
 )
 
@@ -15,14 +13,38 @@ import (
 func (d *doors) observe(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	route, method := routeLabel(r.URL.EscapedPath()), methodLabel(r.Method)
 	began := time.Now()
-	rec := caddyhttp.NewResponseRecorder(w, nil, nil) // it keeps nothing but the status
-	h.ServeHTTP(rec, r)
-	status := rec.Status()
-	if status == 0 {
-		status = http.StatusOK // as net/http takes it
+	seen := &observed{ResponseWriter: w}
+	h.ServeHTTP(seen, r)
+	if seen.status == 0 {
+		seen.status = http.StatusOK // as net/http takes silence
 	}
-	d.app.ObserveRequest(route, method, status, time.Since(began))
+	d.app.ObserveRequest(route, method, seen.status, time.Since(began))
 }
+
+// observed remembers the status of an answer.
+type observed struct {
+	http.ResponseWriter
+	status int // 0 = none was sent
+}
+
+// WriteHeader sends the status.
+func (o *observed) WriteHeader(status int) {
+	if o.status == 0 && status >= http.StatusOK { // before it there may be some of 1xx
+		o.status = status
+	}
+	o.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends a part of the body, and before it the status where nobody has.
+func (o *observed) Write(b []byte) (int, error) {
+	if o.status == 0 {
+		o.status = http.StatusOK
+	}
+	return o.ResponseWriter.Write(b)
+}
+
+// Unwrap is for [http.ResponseController].
+func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 
 // routeLabel is one of a fixed number of labels, whatever callers ask for.
 func routeLabel(path string) string {

@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 type frozen struct {
@@ -21,7 +24,7 @@ type frozen struct {
 
 // reload loads the configuration again. It ends connections that were kept, and
 // a POST without a key is not sent again.
-func (w *world) reload(t *testing.T) {
+func (w *world) reload(t testing.TB) {
 	t.Helper()
 	if err := w.load(t); err != nil {
 		t.Fatal(err)
@@ -198,6 +201,51 @@ func (w *world) keyID(t *testing.T) string {
 	return list.Data[0].Merchant + " " + list.Data[0].ID
 }
 
+// TestDebugIsShut holds that the admin endpoint tells nothing under /debug/, by
+// whichever method, unless the option profiling says so.
+func TestDebugIsShut(t *testing.T) {
+	w := newWorld(t)
+	paths := map[string]int{ // with profiling
+		"/debug/pprof/": 200, "/debug/pprof/heap": 200, "/debug/pprof/goroutine?debug=2": 200, "/debug/pprof/cmdline": 200,
+		"/debug/pprof/symbol": 200, "/debug/pprof/trace?seconds=0.01": 200, "/debug/vars": 200,
+		"/debug/pprof/nothing": 404, "/debug/pprof/heap/": 404, "/debug/pprof/a/b": 404, "/debug/": 404,
+	}
+	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
+	look := func(path string, want int) {
+		t.Helper()
+		if status, body, err := w.sure("GET", path, nil); err != nil || status != want {
+			t.Errorf("GET %s: %d %.200s %v, want %d", path, status, body, err, want)
+		}
+	}
+	shut := func() {
+		t.Helper()
+		for path := range paths {
+			look(path, 404)
+		}
+		look("/debug/pprof/profile?seconds=1", 404)
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/pprof/profile", "/debug/pprof/symbol", "/debug/pprof/trace", "/debug/vars"} {
+			for _, method := range methods {
+				if status, body, err := w.sure(method, path, nil); err != nil || status != 404 {
+					t.Errorf("%s %s: %d %.200s %v, want 404", method, path, status, body, err)
+				}
+			}
+		}
+	}
+	w.start(t)
+	shut()
+	w.options = object{"profiling": true}
+	if err := w.load(t); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range paths {
+		look(path, want)
+	}
+	if err := caddy.Load([]byte(`{"admin":{"listen":"`+w.admin+`","config":{"persist":false}}}`), true); err != nil {
+		t.Fatal(err)
+	}
+	shut() // no app runs
+}
+
 // TestRequestMetrics holds that requests and commits are counted over reloads,
 // and that callers cannot make up labels.
 func TestRequestMetrics(t *testing.T) {
@@ -242,6 +290,24 @@ func TestRequestMetrics(t *testing.T) {
 		}
 		commits = now
 		w.reload(t)
+	}
+}
+
+// TestReadinessIsShared holds that whoever asks for readiness without end does not have
+// the store write without end.
+func TestReadinessIsShared(t *testing.T) {
+	w := newWorld(t)
+	w.start(t)
+	const asked = 200
+	before, began := w.metric(t, "purser_store_commits_total"), time.Now()
+	for range asked {
+		if status, body, _ := w.send(t, "GET", "/readyz", "", nil); status != http.StatusOK {
+			t.Fatalf("readyz: %d %s", status, body)
+		}
+	}
+	most := int64(time.Since(began)/(250*time.Millisecond)) + 20 // others write as well
+	if got := w.metric(t, "purser_store_commits_total") - before; got > most {
+		t.Errorf("%d questions were %d commits, want at most %d", asked, got, most)
 	}
 }
 
@@ -309,5 +375,19 @@ func TestEventsOfOperators(t *testing.T) {
 	}
 	for _, query := range []string{"?type=payment.sunny", "?payment=x", "?color=red", "?limit=0", "?limit=x", "?mode=dream", "?created_after=now"} {
 		w.operate(t, http.StatusBadRequest, "GET", "/payments/events"+query, nil, nil)
+	}
+}
+
+// TestVersion holds that callers hear the binary's version, and never Caddy's.
+func TestVersion(t *testing.T) {
+	w := newWorld(t)
+	was := caddy.CustomVersion
+	t.Cleanup(func() { caddy.CustomVersion = was })
+	caddy.CustomVersion = "1.2.3-test"
+	w.start(t)
+	for path, want := range map[string]string{"/healthz": `"version":"1.2.3-test"`, "/openapi.json": `"version":"1.2.3-test"`} {
+		if status, body, _ := w.send(t, "GET", path, "", nil); status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %.200s, want %s", path, status, body, want)
+		}
 	}
 }

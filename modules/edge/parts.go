@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/api"
 	"github.com/purser-pay/purser/modules/framing"
 	"github.com/purser-pay/purser/modules/guard"
@@ -24,6 +25,10 @@ import (
 //
 // Handlers behind it find the caller in the placeholders {payments.merchant},
 // {payments.mode}, {payments.key} and {payments.by}.
+//
+// Whatever is under /webhooks/ or /return/ is never authenticated, for PSPs and
+// payers have no credential here. Neither are /healthz, /readyz, /openapi.json and
+// /docs; what is under these is. Where nobody is, the placeholders are empty.
 //
 // Caddyfile:
 //
@@ -47,7 +52,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 
 // RateLimit counts the call by its address, its key and its merchant, and refuses
 // with 429 where one of the limits of the global option payments is used up. It
-// authenticates where nobody has.
+// authenticates where nobody has, and lets the same paths pass as payments_auth.
 //
 // Caddyfile:
 //
@@ -77,7 +82,8 @@ func (d *doors) admit(c *guard.Call) error {
 
 // Signature verifies the request's signature and its Content-Digest. A key that
 // signs must sign what changes something; a signature of whoever has no signing
-// key is refused. It reads the whole body, of at most 1 MiB.
+// key is refused. It reads the whole body, of at most 1 MiB. It lets the same paths
+// pass as payments_auth.
 //
 // Caddyfile:
 //
@@ -127,17 +133,21 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 
 // step takes one step of the guard's, and hands the request on with what it
 // found. What PSPs and payers call, and what anybody may read, has no caller to
-// be found.
+// be found; but it may not name one either, and its path must be what it seems to
+// be: a handler behind the step might clean or decode /docs/../private.
 func (d *doors) step(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, take func(*guard.Call) error) error {
-	if under(r, inboxPaths) || under(r, openPaths) {
-		return next.ServeHTTP(w, r)
-	}
+	w, tell := d.access.watch(w, r)
+	defer tell()
 	prepare(w, r)
 	defer d.app.Use()()
-	if (framing.Handler{IDs: d.app.IDs()}).Refused(w, r) {
+	if (framing.Handler{Next: d.api, IDs: d.app.IDs()}).Refused(w, r) {
 		return nil
 	}
-	c, owner := d.guard.Begin(r, func() string { return d.app.IDs().New(payment.PrefixRequest) })
+	if under(r, inboxPaths) || at(r, openPaths) {
+		place(r, nobody)
+		return next.ServeHTTP(w, r)
+	}
+	c, owner := d.guard.Begin(r, d.app.IDs())
 	if owner {
 		defer c.Land()
 	}
@@ -148,7 +158,7 @@ func (d *doors) step(w http.ResponseWriter, r *http.Request, next caddyhttp.Hand
 		return nil
 	}
 	w.Header().Set("Request-Id", c.ID)
-	place(r, c)
+	place(r, &c.Principal)
 	return next.ServeHTTP(w, c.HTTP)
 }
 
@@ -161,16 +171,15 @@ func routeOf(r *http.Request) string {
 	return method + " " + api.Pattern(r.URL.EscapedPath())
 }
 
-// openPaths are those of the API that ask for no credential.
-var openPaths = []string{"/healthz", "/readyz", "/openapi.json", "/docs"}
+// nobody calls where no credential is asked for.
+var nobody = new(access.Principal)
 
 // place tells handlers behind the step who calls.
-func place(r *http.Request, c *guard.Call) {
+func place(r *http.Request, p *access.Principal) {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
 	}
-	p := &c.Principal
 	repl.Set("payments.merchant", p.Merchant)
 	repl.Set("payments.mode", string(p.Mode))
 	repl.Set("payments.key", p.Key)

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/api"
 	"github.com/purser-pay/purser/modules/engine"
@@ -22,8 +20,8 @@ type passing struct {
 	gate engine.Gate // of the limits by account
 }
 
-func openPassing(ctx caddy.Context, app *gateway.App) (*passing, error) {
-	p, err := proxy.New(ctx, proxy.Config{
+func openPassing(app *gateway.App) (*passing, error) {
+	p, err := proxy.New(proxy.Config{
 		Accounts: app.Accounts(), Passage: app.Passage, Disabled: app.Disabled, Now: time.Now, Random: rand.Reader,
 		Done: func(c proxy.Call, d proxy.Done) {
 			app.Passed(gateway.Passed{

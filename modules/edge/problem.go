@@ -37,6 +37,8 @@ func init() {
 type Problem struct {
 	// Status is the answer's where there is no error, 400 … 599; 0 = 404.
 	Status int `json:"status,omitempty"`
+
+	access *accessLog
 }
 
 // CaddyModule returns the Caddy module information.
@@ -65,6 +67,12 @@ func parseProblem(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 
 func isError(status int) bool { return status >= 400 && status <= 599 }
 
+// Provision readies the log.
+func (p *Problem) Provision(ctx caddy.Context) error {
+	p.access = openAccessLog(ctx, ctx.Slogger())
+	return nil
+}
+
 // Validate refuses a status that is no error.
 func (p *Problem) Validate() error {
 	if p.Status != 0 && !isError(p.Status) {
@@ -78,6 +86,8 @@ var problemIDs payment.IDs
 
 // ServeHTTP answers.
 func (p *Problem) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	w, tell := p.access.watch(w, r)
+	defer tell()
 	problem := p.problem(r)
 	problem.RequestID = problemIDs.New(payment.PrefixRequest)
 	if r.ProtoMajor == 1 && (r.ContentLength != 0 || problem.Status < 500) {
@@ -136,5 +146,6 @@ func shapeErrors(ctx caddy.Context) {
 
 var (
 	_ caddyhttp.MiddlewareHandler = (*Problem)(nil)
+	_ caddy.Provisioner           = (*Problem)(nil)
 	_ caddy.Validator             = (*Problem)(nil)
 )

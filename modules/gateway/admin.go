@@ -20,8 +20,8 @@ import (
 func init() { caddy.RegisterModule(new(Admin)) }
 
 // Admin serves operators, and the commands of purser, under /payments/ of
-// Caddy's admin endpoint. It is never reachable on a public listener, and has
-// no options.
+// Caddy's admin endpoint, and keeps /debug/ of it shut unless the app's option
+// profiling opens it. It is never reachable on a public listener, and has no options.
 type Admin struct{ mux *http.ServeMux }
 
 var (
@@ -60,6 +60,8 @@ var adminRoutes = []adminRoute{
 	{"POST /payments/keys/{id}/rotate", "keys.rotate", rotateKey},
 	{"POST /payments/keys/{id}/revoke", actRevokeKey, revokeKey},
 	{"DELETE /payments/keys/{id}", actRevokeKey, revokeKey},
+	{"GET /payments/token_revocations", "", listTokenRevocations},
+	{"POST /payments/token_revocations", actRevokeTokens, revokeTokens},
 	{"GET /payments/payments", "", listPayments},
 	{"GET /payments/payments/{id}", "", getPayment},
 	{"POST /payments/payments/{id}/sync", "payments.sync", syncPayment},
@@ -81,21 +83,30 @@ var adminRoutes = []adminRoute{
 	{"POST /payments/reload", "reload", reload},
 }
 
-const actRevokeKey = "keys.revoke"
+const (
+	actRevokeKey    = "keys.revoke"
+	actRevokeTokens = "tokens.revoke"
+)
 
 // Provision builds the routes. Caddy keeps no state in an admin module: each
 // request finds the running app by itself.
-func (a *Admin) Provision(caddy.Context) error {
+func (a *Admin) Provision(ctx caddy.Context) error {
 	a.mux = http.NewServeMux()
 	for _, route := range adminRoutes {
 		a.mux.Handle(route.pattern, adminHandler(route))
 	}
+	if _, err := Running(); err == nil {
+		// The endpoint is this configuration's from here on, even where it is refused:
+		// what runs shall be seen all the same.
+		return counters.register(ctx.GetMetricsRegistry())
+	}
 	return nil
 }
 
-// Routes hands every path under /payments/ to the admin's own routes.
+// Routes hands every path under /payments/ to the admin's own routes, and stands
+// before Caddy's under /debug/.
 func (a *Admin) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: "/payments/", Handler: caddy.AdminHandlerFunc(a.serve)}}
+	return append(debugRoutes(), caddy.AdminRoute{Pattern: "/payments/", Handler: caddy.AdminHandlerFunc(a.serve)})
 }
 
 // failed is how a route's error gets out of a http.ServeMux.

@@ -108,7 +108,7 @@ func freeze(c call) error {
 	if err := c.read(&in); err != nil {
 		return err
 	}
-	reason := scrub(strings.TrimSpace(in.Reason))
+	reason := Scrub(strings.TrimSpace(in.Reason))
 	if len(reason) > maxReason {
 		return fmt.Errorf("%w: a reason has at most %d bytes", errRequest, maxReason)
 	}

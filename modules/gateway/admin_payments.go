@@ -152,7 +152,10 @@ type accountState struct {
 	Merchants []string     `json:"merchants"`
 	Priority  int          `json:"priority"`
 	// State is enabled, disabled (by an operator) or retired (by configuration).
-	State            string     `json:"state"`
+	State string `json:"state"`
+	// Circuit is that of this node: closed, half_open, open, or none. Payments go
+	// through while it is closed.
+	Circuit          string     `json:"circuit"`
 	Unresolved       int        `json:"unresolved"`
 	OldestUnresolved *time.Time `json:"oldest_unresolved"`
 }
@@ -196,7 +199,7 @@ func (a *App) accountState(r store.Reader, name string) (accountState, error) {
 	x := a.accounts[name]
 	s := accountState{
 		Name: name, Connector: x.Connector.Spec().Name, Mode: x.Mode, Merchants: x.Merchants, Priority: x.Priority,
-		State: accountEnabled,
+		State: accountEnabled, Circuit: a.circuitState(name),
 	}
 	off, err := isDisabled(r, name)
 	switch {

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/purser-pay/purser/modules/access"
@@ -96,9 +98,16 @@ type App struct {
 	// Shared lets several nodes count their rate limits together; by default each
 	// counts for itself.
 	Shared *SharedConfig `json:"shared,omitempty"`
+	// Profiling serves /debug/pprof/ and /debug/vars on the admin endpoint. By default
+	// they are off: profiles tell what is in memory.
+	Profiling bool `json:"profiling,omitempty"`
 
 	log      *slog.Logger
 	auditLog *slog.Logger
+	// passedLog is the audit as well, without slog before it: calls that pass through
+	// are many.
+	passedLog *zap.Logger
+
 	pepper   []byte
 	peppers  [][]byte // of API keys, the one for new keys first; the pepper is among them
 	box      *seal.Box
@@ -110,6 +119,7 @@ type App struct {
 	engine    *engine.Engine
 	outbox    *outbox.Outbox
 	exchange  *transport.Transport
+	circuits  map[string]*circuit // by account; those without are not here
 	limiter   *Limiter
 	tokens    *token.Verifier // nil = no issuer is configured
 	rules     *policies       // nil = there is no folder
@@ -124,6 +134,7 @@ type App struct {
 	release  []func() error // what the end of the lifetime gives back, last first
 	stop     context.CancelFunc
 	stopped  chan struct{}
+	unhook   func() // ends the waking of the outbox
 }
 
 var (
@@ -206,7 +217,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.openPolicies(); err != nil {
 		return err
 	}
-	if a.auditLog, err = openAudit(ctx); err != nil {
+	if a.auditLog, a.passedLog, err = openAudit(ctx); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
 	if checkOnly {
@@ -215,7 +226,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.open(ctx); err != nil {
 		return err
 	}
-	return counters.register(ctx.GetMetricsRegistry(), standing{a.ground.store, time.Now})
+	return counters.register(ctx.GetMetricsRegistry())
 }
 
 // provision loads the connector of an account and readies its credentials.
@@ -290,6 +301,9 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.openCircuits(); err != nil {
+		return err
+	}
 	if err := a.ground.patiently(ctx, a.log, func() (err error) {
 		a.router, err = a.route(ctx)
 		return err
@@ -301,12 +315,14 @@ func (a *App) open(ctx context.Context) error {
 	a.openOutbox()
 	a.exchange = transport.New(transport.Config{
 		Tripper:  func(x *connector.Account) (http.RoundTripper, error) { return clients[x.Name], nil },
-		Version:  version(),
+		Version:  Version(),
 		Observer: observer{counters},
+		Breaker:  a.breaker,
 	})
 	a.engine = engine.New(engine.Config{
 		Store: a.ground.store, Accounts: a.accounts, Exchange: traced{a.exchange}, Plan: a.router, Pepper: a.pepper,
 		IDs: a.ground.ids, Now: time.Now, Random: rand.Reader, Log: a.log, Gate: a.limiter.Gate(),
+		Again: storeAgain,
 	})
 	return nil
 }
@@ -329,12 +345,6 @@ func (a *App) openTrippers() (map[string]http.RoundTripper, error) {
 	return clients, nil
 }
 
-// version is that of the binary.
-func version() string {
-	simple, _ := caddy.Version()
-	return simple
-}
-
 func (a *App) onCleanup(f func() error) { a.release = append(a.release, f) }
 
 // Start begins recovery, expiry, the application of PSPs' webhooks and the sending
@@ -351,7 +361,7 @@ func (a *App) Start() error {
 	a.ground.started.Store(a.log)
 	a.stop, a.stopped = cancel, make(chan struct{})
 	go retain(ctx, a.ground, a.log)
-	a.ground.outbox.Store(a.outbox)
+	a.unhook = a.ground.hook(a.outbox)
 	go func() {
 		defer close(a.stopped)
 		var both sync.WaitGroup
@@ -375,6 +385,7 @@ func (a *App) Stop() error {
 		return nil
 	}
 	a.stop()
+	a.unhook()
 	timer := time.NewTimer(stopTimeout)
 	defer timer.Stop()
 	select {
@@ -415,7 +426,7 @@ func (a *App) Outbox() *outbox.Outbox { return a.outbox }
 
 // Store keeps the payments. Doors read from it, and leave the writing of payments
 // to the engine.
-func (a *App) Store() store.Store { return a.ground.store }
+func (a *App) Store() store.Store { return doorStore{a.ground.store, a} }
 
 // Directory knows the API keys.
 func (a *App) Directory() *access.Directory { return a.directory }

@@ -51,6 +51,12 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			transport {
 //				<option> <value>
 //			}
+//			circuit_breaker off
+//			circuit_breaker {
+//				failures <n>
+//				window   <duration>
+//				open_for <duration>
+//			}
 //		}
 //		webhooks {
 //			allow      <network...>
@@ -64,6 +70,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //		policies   <folder>
 //		signatures standard|fapi
+//		profiling
 //		jwt <issuer> {
 //			audience     <name...>
 //			jwks         <url>|<file>
@@ -160,13 +167,24 @@ func (a *App) parseOption(d *caddyfile.Dispenser, options *fields) error {
 		return err
 	case "load_shedding":
 		return a.parseLoadShedding(d)
+	case "profiling":
+		return a.parseProfiling(d)
 	case "shared":
 		return a.parseShared(d)
 	case "webhooks":
 		return a.parseWebhooks(d)
 	default:
-		return d.Errf("payments has no option %q; it has account, client_certificates, jwt, key_peppers, load_shedding, pepper, policies, rate_cost, rate_limit, seal_key, shared, signatures, store, webhooks", name)
+		return d.Errf("payments has no option %q; it has account, client_certificates, jwt, key_peppers, load_shedding, pepper, policies, profiling, rate_cost, rate_limit, seal_key, shared, signatures, store, webhooks", name)
 	}
+}
+
+// parseProfiling reads an option that is there or not.
+func (a *App) parseProfiling(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("profiling takes no argument %q", d.Val())
+	}
+	a.Profiling = true
+	return nil
 }
 
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
@@ -261,6 +279,8 @@ func (a *App) parseAccount(d *caddyfile.Dispenser) error {
 		switch field := d.Val(); {
 		case field == "transport":
 			err = parseTransport(d, common)
+		case field == circuitField:
+			err = parseCircuitBreaker(d, common)
 		case common.has(field):
 			err = common.read(d)
 		case own.has(field):
@@ -305,14 +325,9 @@ func parseTransport(d *caddyfile.Dispenser, account *fields) error {
 		return d.ArgErr()
 	}
 	options := newFields("transport", reflect.TypeFor[TransportConfig]())
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := options.read(d); err != nil {
-			return err
-		}
-	}
-	raw, err := options.object("", "")
+	raw, err := options.block(d)
 	if err != nil {
-		return d.WrapErr(err)
+		return err
 	}
 	account.values["transport"] = raw
 	return nil

@@ -110,6 +110,7 @@ func TestAdaptRefuses(t *testing.T) {
 		{"shared twice", head + "shared redis {env.A}\nshared redis {env.B}\n}\n}", "shared is given twice; first at line 6", "Caddyfile:7"},
 		{"too many nodes", head + "shared redis {env.A} {\nnodes 1001\n}\n}\n}", "nodes is 1 … 1000", "Caddyfile:"},
 		{"unknown option of shared", head + "shared redis {env.A} {\ncolour red\n}\n}\n}", `shared has no field "colour"; it has fail_closed, nodes`, "Caddyfile:7"},
+		{"profiling with an argument", head + "profiling off\n}\n}", `profiling takes no argument "off"`, "Caddyfile:6"},
 		{"policies without a folder", head + "policies\n}\n}", "policies takes one value", "Caddyfile:6"},
 		{"policies twice", head + "policies a\npolicies b\n}\n}", "policies is given twice; first at line 6", "Caddyfile:7"},
 		{"jwt without an issuer", head + "jwt {\n}\n}\n}", "an issuer has a name", "Caddyfile:6"},
@@ -180,6 +181,10 @@ func TestAdaptRefuses(t *testing.T) {
 		{"base_url with a query", account("mode test\nbase_url https://psp.example?a=b"), "scheme, host and path", "Caddyfile:8"},
 		{"base_url of another scheme", account("mode test\nbase_url ftp://psp.example"), "is not https", "Caddyfile:8"},
 		{"unknown transport option", account("mode test\ntransport {\nspeed fast\n}"), `transport has no field "speed"`, "Caddyfile:9"},
+		{"unknown option of a breaker", account("mode test\ncircuit_breaker {\nspeed fast\n}"), `circuit_breaker has no field "speed"`, "Caddyfile:9"},
+		{"breaker twice", account("mode test\ncircuit_breaker\ncircuit_breaker off"), "circuit_breaker is given twice", "Caddyfile:9"},
+		{"breaker on", account("mode test\ncircuit_breaker on"), "followed by off", "Caddyfile:8"},
+		{"breaker out of bounds", account("mode test\ncircuit_breaker {\nopen_for 1h\n}"), "open_for is", "Caddyfile:8"},
 		{"transport twice", account("mode test\ntransport {\n}\ntransport {\n}"), "transport is given twice", "Caddyfile:10"},
 		{"connector's raw JSON", account("mode test\nconnector x"), `no field "connector"`, "Caddyfile:8"},
 	}

@@ -49,6 +49,9 @@ type AccountConfig struct {
 	ConnectorRaw json.RawMessage `json:"connector" caddy:"namespace=payments.connectors inline_key=name"`
 	// Transport tunes the connections to the PSP; what is left out has a default.
 	Transport *TransportConfig `json:"transport,omitempty"`
+	// CircuitBreaker keeps new payments away while the PSP gives no answers; by default
+	// accounts in mode live have one, and those in mode test have none.
+	CircuitBreaker *CircuitBreakerConfig `json:"circuit_breaker,omitempty"`
 }
 
 // The bounds of an account's durations.
@@ -84,6 +87,9 @@ func (a *AccountConfig) check(name string) error {
 	}
 	if n := time.Duration(a.NotFoundAfter); n < 0 || n > maxNotFoundAfter {
 		return atField("not_found_after", "not_found_after %s is not 0 … %s", n, maxNotFoundAfter)
+	}
+	if err := a.CircuitBreaker.check(); err != nil {
+		return atField(circuitField, "%s: %v", circuitField, err)
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 
 // openOutbox builds what tells merchants of events.
 func (a *App) openOutbox() {
-	client := outbox.NewClient(outbox.ClientConfig{Targets: a.WebhookTargets(), Version: version()})
+	client := outbox.NewClient(outbox.ClientConfig{Targets: a.WebhookTargets(), Version: Version()})
 	a.onCleanup(func() error { client.Close(); return nil })
 	a.outbox = outbox.New(outbox.Config{
 		Store: a.ground.store, Box: a.box, Client: client, IDs: a.ground.ids, Now: time.Now, Log: a.log,

@@ -80,6 +80,20 @@ func (f *fields) read(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// block reads the block that follows d, and returns it as a JSON object.
+func (f *fields) block(d *caddyfile.Dispenser) (json.RawMessage, error) {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := f.read(d); err != nil {
+			return nil, err
+		}
+	}
+	raw, err := f.object("", "")
+	if err != nil {
+		return nil, d.WrapErr(err)
+	}
+	return raw, nil
+}
+
 // missing lists the required fields that were not given.
 func (f *fields) missing() []string {
 	var out []string

@@ -15,7 +15,6 @@ import (
 
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/guard"
-	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/ratelimit"
 	"github.com/purser-pay/purser/modules/signature"
 	"github.com/purser-pay/purser/modules/store"
@@ -77,7 +76,7 @@ func (a *App) GuardConfig() guard.Config {
 		Refused: a.refused, Used: a.used,
 	}
 	if a.tokens != nil {
-		cfg.Tokens = a.tokens
+		cfg.Tokens, cfg.Revocations = a.tokens, a.ground.revoked
 	}
 	if a.certificates != nil {
 		cfg.Certificates = a.certificates
@@ -139,7 +138,7 @@ func (a *App) refused(r guard.Refusal) {
 	if r.Err.Err != nil {
 		reason = r.Err.Err.Error()
 	}
-	attrs = append(attrs, slog.String("error", payment.MaskPANs(scrub(reason))))
+	attrs = append(attrs, slog.String("error", Scrub(reason)))
 	if skipped > 0 {
 		attrs = append(attrs, slog.Int64("not_told_before", skipped))
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"testing"
+
+	"github.com/purser-pay/purser/modules/outbox"
 )
 
 func TestLifetime(t *testing.T) {
@@ -77,5 +79,22 @@ func TestCleanupOfNothing(t *testing.T) {
 	}
 	if err := a.Cleanup(); err != nil {
 		t.Errorf("Cleanup = %v, want nil", err)
+	}
+}
+
+// TestHook holds that the outbox of the configuration that runs is woken, also after
+// one that started and did not follow.
+func TestHook(t *testing.T) {
+	var g ground
+	first, second, third := new(outbox.Outbox), new(outbox.Outbox), new(outbox.Outbox)
+	endFirst := g.hook(first)
+	g.hook(second)() // it starts, and stops again
+	if got := g.outbox.Load(); got != first {
+		t.Error("after a reload that failed: the outbox that runs is not woken")
+	}
+	g.hook(third)
+	endFirst()
+	if got := g.outbox.Load(); got != third {
+		t.Error("after a reload: the new outbox is not woken")
 	}
 }

@@ -367,14 +367,9 @@ func (a *App) parseShared(d *caddyfile.Dispenser) error {
 	options := newFields("shared", reflect.TypeFor[SharedConfig]())
 	delete(options.byName, "driver")
 	delete(options.byName, "url")
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := options.read(d); err != nil {
-			return err
-		}
-	}
-	raw, err := options.object("", "")
+	raw, err := options.block(d)
 	if err != nil {
-		return d.WrapErr(err)
+		return err
 	}
 	var more SharedConfig
 	if err := caddy.StrictUnmarshalJSON(raw, &more); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +29,9 @@ type meter struct {
 
 	requests       *prometheus.CounterVec
 	requestSeconds *prometheus.HistogramVec
+	// requestSeries are those two, found by what they count: *series by a seriesKey.
+	// There are few, and each request needs one.
+	requestSeries  sync.Map
 	commits        prometheus.Counter
 	batch          prometheus.Histogram
 	limited        *prometheus.CounterVec
@@ -35,7 +39,7 @@ type meter struct {
 	refused        *prometheus.CounterVec
 	revocations    prometheus.Histogram
 	passed         *prometheus.CounterVec
-	policyFaults   prometheus.Gauge
+	circuitsOpened *prometheus.CounterVec
 	deliveryMeter
 	shedMeter
 }
@@ -87,27 +91,27 @@ func newMeter() *meter {
 		}, []string{"code"}),
 		revocations: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "purser_key_revocation_seconds",
-			Help:    "Time from the revocation of an API key until this node knew of it.",
+			Help:    "Time from the revocation of an API key, or of access tokens, until this node knew of it.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}),
 		passed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "purser_proxy_calls_total",
 			Help: "Calls that were passed through to a PSP's own API, by account, method and class of status.",
 		}, []string{"account", "method", "status_class"}),
-		policyFaults: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "purser_policies_wrong",
-			Help: "1 while the policies' files are wrong, so that the rules which held before go on to hold; else 0.",
-		}),
+		circuitsOpened: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "purser_circuit_breaker_opened_total",
+			Help: "How often an account's circuit breaker has opened, by account.",
+		}, []string{"account"}),
 		deliveryMeter: newDeliveryMeter(),
 		shedMeter:     newShedMeter(),
 	}
 }
 
 // register makes the collectors visible in the registry of a configuration.
-func (m *meter) register(r prometheus.Registerer, more ...prometheus.Collector) error {
-	all := append(m.collectors(), m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch, m.limited, m.shared, m.refused, m.revocations, m.passed, m.policyFaults)
+func (m *meter) register(r prometheus.Registerer) error {
+	all := append(m.collectors(), m.payments, m.calls, m.seconds, m.requests, m.requestSeconds, m.commits, m.batch, m.limited, m.shared, m.refused, m.revocations, m.passed, m.circuitsOpened)
 	all = append(all, m.shedding()...)
-	for _, c := range append(all, more...) {
+	for _, c := range append(all, running{}) {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
 			return fmt.Errorf("register metrics: %w", err)
@@ -128,14 +132,57 @@ func (m *meter) event(t payment.EventType) {
 // request counts one request to the gateway's doors. The caller has bounded
 // route and method.
 func (m *meter) request(route, method string, status int, took time.Duration) {
-	m.requests.WithLabelValues(route, method, strconv.Itoa(status/100)+"xx").Inc()
-	m.requestSeconds.WithLabelValues(route).Observe(took.Seconds())
+	key := seriesKey{route, method, status / 100}
+	v, ok := m.requestSeries.Load(key)
+	if !ok {
+		v, _ = m.requestSeries.LoadOrStore(key, &series{
+			m.requests.WithLabelValues(route, method, strconv.Itoa(key.class)+"xx"), m.requestSeconds.WithLabelValues(route),
+		})
+	}
+	s, _ := v.(*series)
+	s.count.Inc()
+	s.seconds.Observe(took.Seconds())
 }
+
+type (
+	seriesKey struct {
+		route, method string
+		class         int // of the status, such as 2
+	}
+	series struct {
+		count   prometheus.Counter
+		seconds prometheus.Observer
+	}
+)
 
 // committed counts one commit of the store.
 func (m *meter) committed(updates int) {
 	m.commits.Inc()
 	m.batch.Observe(float64(updates))
+}
+
+// running reports how the app that runs stands. It belongs to no configuration: after a
+// reload that was refused, Caddy's admin endpoint serves the metrics of the one that
+// was to come.
+type running struct{}
+
+// Describe implements [prometheus.Collector].
+func (running) Describe(ch chan<- *prometheus.Desc) {
+	standing{}.Describe(ch)
+	circuitStanding{}.Describe(ch)
+	policyStanding{}.Describe(ch)
+}
+
+// Collect implements [prometheus.Collector].
+func (running) Collect(ch chan<- prometheus.Metric) {
+	a, err := Running()
+	if err != nil {
+		return
+	}
+	defer a.Use()()
+	standing{a.ground.store, time.Now}.Collect(ch)
+	circuitStanding(a.circuits).Collect(ch)
+	policyStanding{a.rules}.Collect(ch)
 }
 
 // standing reports what is unresolved and frozen, from the store, at the scrape:

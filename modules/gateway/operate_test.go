@@ -231,9 +231,14 @@ func TestScrub(t *testing.T) {
 		"rk_live_1 pk_test_2":           "rk_live_" + r + " pk_test_" + r,
 		"card 4242 4242 4242 4242":      "card " + r,
 		"order 1234567890":              "order 1234567890",
+		"xpur_live_abc":                 "xpur_live_" + r,
+		"risk_test_case":                "risk_test_case",
 	} {
-		if got := scrub(in); got != want {
-			t.Errorf("scrub(%q) = %q, want %q", in, got, want)
+		if got := Scrub(in); got != want {
+			t.Errorf("Scrub(%q) = %q, want %q", in, got, want)
+		}
+		if got := TellsSecret(in); got != (in != want) {
+			t.Errorf("TellsSecret(%q) = %t", in, got)
 		}
 	}
 }

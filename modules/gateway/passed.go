@@ -1,11 +1,12 @@
 package gateway
 
 import (
-	"context"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/purser-pay/purser/modules/payment"
 )
@@ -36,16 +37,21 @@ func (a *App) Passed(p Passed) {
 	if p.Err != nil || p.Status >= http.StatusInternalServerError {
 		result = actFailed
 	}
-	attrs := []slog.Attr{
-		slog.String("act", "proxy.call"), slog.String("object", p.Method+" "+payment.MaskPANs(scrub(p.Path))),
-		slog.String("account", p.Account), slog.String("merchant", p.Merchant), slog.String("mode", string(p.Mode)),
-		slog.String("request_id", p.Request), slog.Int("status", p.Status), slog.Int64("bytes", p.Bytes),
-		slog.Duration("took", p.Took), slog.String("result", result),
+	line := a.passedLog.Check(zapcore.InfoLevel, "audit")
+	if line == nil {
+		return // nobody keeps it
 	}
+	fields := make([]zap.Field, 0, 11)
+	fields = append(fields,
+		zap.String("act", "proxy.call"), zap.String("object", Scrub(p.Method+" "+p.Path)),
+		zap.String("account", p.Account), zap.String("merchant", p.Merchant), zap.String("mode", string(p.Mode)),
+		zap.String("request_id", p.Request), zap.Int("status", p.Status), zap.Int64("bytes", p.Bytes),
+		zap.Duration("took", p.Took), zap.String("result", result),
+	)
 	if p.Err != nil {
-		attrs = append(attrs, slog.String("error", payment.MaskPANs(scrub(p.Err.Error()))))
+		fields = append(fields, zap.String("error", Scrub(p.Err.Error())))
 	}
-	a.auditLog.LogAttrs(context.Background(), slog.LevelInfo, "audit", attrs...)
+	line.Write(fields...)
 }
 
 // passedMethod bounds the label.

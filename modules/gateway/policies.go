@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/purser-pay/purser/modules/policy"
 )
 
@@ -23,6 +25,7 @@ type policies struct {
 	current atomic.Pointer[policy.Set]
 	mu      sync.Mutex // one reading at a time
 	refused [sha256.Size]byte
+	wrong   atomic.Bool // the files are not what holds
 }
 
 // openPolicies reads the rules. A configuration with rules that are wrong is
@@ -55,6 +58,7 @@ func (p *policies) set() *policy.Set {
 // change is what became of a look at the folder.
 type change struct {
 	changed bool
+	undone  bool // the files are again what holds, and were wrong
 	rules   int
 }
 
@@ -68,13 +72,13 @@ func (p *policies) read(again bool) (change, error) {
 	sum, err := policy.Digest(p.dir)
 	if err == nil && sum == old.Digest() {
 		p.refused = [sha256.Size]byte{}
-		return change{false, old.Len()}, nil
+		return change{undone: p.wrong.Swap(false), rules: old.Len()}, nil
 	}
 	if err != nil {
 		sum = sha256.Sum256([]byte(err.Error()))
 	}
 	if sum == p.refused && !again {
-		return change{false, old.Len()}, nil
+		return change{rules: old.Len()}, nil
 	}
 	var set *policy.Set
 	if err == nil {
@@ -82,11 +86,13 @@ func (p *policies) read(again bool) (change, error) {
 	}
 	if err != nil {
 		p.refused = sum
-		return change{false, old.Len()}, err
+		p.wrong.Store(true)
+		return change{rules: old.Len()}, err
 	}
 	p.refused = [sha256.Size]byte{}
+	p.wrong.Store(false)
 	p.current.Store(set)
-	return change{true, set.Len()}, nil
+	return change{changed: true, rules: set.Len()}, nil
 }
 
 // watch looks at the folder until ctx ends.
@@ -103,14 +109,32 @@ func (p *policies) take(log *slog.Logger, again bool) (change, error) {
 	switch {
 	case errors.As(err, &faults):
 		log.Error("policies are wrong: those that held before go on to hold", slog.String("folder", p.dir), slog.String("error", err.Error()))
-		counters.policyFaults.Set(1)
 	case err != nil:
 		log.Error("policies cannot be read: those that held before go on to hold", slog.String("folder", p.dir), slog.String("error", err.Error()))
-		counters.policyFaults.Set(1)
 	case c.changed:
 		log.Info("policies changed", slog.String("folder", p.dir), slog.Int("rules", c.rules))
-		counters.policyFaults.Set(0)
+	case c.undone:
+		log.Info("policies are again what they were", slog.String("folder", p.dir), slog.Int("rules", c.rules))
 	default:
 	}
 	return c, err
+}
+
+// policyStanding reports whether the files of a configuration's policies are wrong, at
+// the scrape.
+type policyStanding struct{ rules *policies }
+
+var policiesWrongDesc = prometheus.NewDesc("purser_policies_wrong",
+	"1 while the policies' files are wrong, so that the rules which held before go on to hold; else 0.", nil, nil)
+
+// Describe implements prometheus.Collector.
+func (s policyStanding) Describe(ch chan<- *prometheus.Desc) { ch <- policiesWrongDesc }
+
+// Collect implements prometheus.Collector.
+func (s policyStanding) Collect(ch chan<- prometheus.Metric) {
+	wrong := 0.0
+	if s.rules != nil && s.rules.wrong.Load() {
+		wrong = 1
+	}
+	ch <- prometheus.MustNewConstMetric(policiesWrongDesc, prometheus.GaugeValue, wrong)
 }

@@ -142,7 +142,7 @@ func (r *reconciler) add(id string, c *engine.Comparison, err error) {
 		}
 	}
 	if err != nil {
-		found(&s.Silent, foundSilent, "it could not be compared: "+scrub(err.Error()))
+		found(&s.Silent, foundSilent, "it could not be compared: "+Scrub(err.Error()))
 		return
 	}
 	if c.Changed() {
@@ -233,7 +233,7 @@ func thawRestored(tx store.Tx) error {
 func (s *reconciliation) unsaid(accepted bool, err error) string {
 	switch {
 	case err != nil:
-		return "the comparison was cut short: " + scrub(err.Error())
+		return "the comparison was cut short: " + Scrub(err.Error())
 	case s.RestoredFrom == nil:
 		return ""
 	case !s.sound(accepted):

@@ -16,6 +16,7 @@ func (a *App) route(ctx context.Context) (*routing.Router, error) {
 		candidates = append(candidates, candidate(a.accounts[name]))
 	}
 	router := routing.New(candidates)
+	router.WatchSilence(a.silent)
 	return router, a.readSwitches(ctx, router)
 }
 

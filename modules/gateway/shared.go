@@ -26,6 +26,8 @@ var grounds = caddy.NewUsagePool()
 // ground is a store and all that must be one of a kind beside it.
 type ground struct {
 	store store.Store
+	// pings are shared by all doors.
+	pings pings
 	// sweep forgets what has lapsed, a bite at a time.
 	sweep func(ctx context.Context, now time.Time, limit int) (int, error)
 	// copier makes backups; nil = the store's driver has none.
@@ -35,6 +37,8 @@ type ground struct {
 	// relay tells the configurations what other nodes have written; nil = there are
 	// no others.
 	relay *relay
+	// revoked are the tokens that were revoked.
+	revoked *access.RevokedTokens
 	// outbox is that of the configuration that started last: it is woken where there
 	// is something to be told.
 	outbox atomic.Pointer[outbox.Outbox]
@@ -62,6 +66,13 @@ func (g *ground) wake() {
 	}
 }
 
+// hook has an outbox woken, the one of the configuration that starts, until unhook.
+// Where that configuration does not follow after all, the one before it goes on.
+func (g *ground) hook(o *outbox.Outbox) (unhook func()) {
+	before := g.outbox.Swap(o)
+	return func() { g.outbox.CompareAndSwap(o, before) }
+}
+
 // Destruct closes the store once the last configuration let it go.
 func (g *ground) Destruct() error {
 	g.relay.end()
@@ -81,12 +92,58 @@ func openGround(ctx context.Context, key groundKey, open func(context.Context, *
 		}
 		g.store = toldStore{o.Store, counters, g.log, g.wake}
 		g.relay = startRelay(o.changes)
+		if err := g.knowRevoked(ctx); err != nil {
+			return nil, errors.Join(err, g.Destruct())
+		}
 		return g, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	return g, nil
+}
+
+// knowRevoked reads which tokens were revoked, and keeps up with it.
+func (g *ground) knowRevoked(ctx context.Context) error {
+	g.revoked = access.NewRevokedTokens(allRevoked(g.store), time.Now)
+	g.revoked.Watch(func(lag time.Duration) { counters.revocations.Observe(lag.Seconds()) })
+	if g.relay != nil {
+		g.revoked.Distrust(g.relay.live, someRevoked(g.store))
+	}
+	// Heard of before it is read: what changes in between is read again.
+	_ = g.relay.hear(keysChanged, g.revoked.Refresh) // for as long as there is a relay
+	return g.revoked.Refresh(ctx)
+}
+
+// allRevoked reads every revocation of tokens.
+func allRevoked(s store.Store) func(context.Context) ([]access.TokenRevocation, error) {
+	return func(ctx context.Context) (all []access.TokenRevocation, err error) {
+		err = s.View(ctx, func(r store.Reader) (err error) {
+			all, err = r.TokenRevocations()
+			return err
+		})
+		return all, err
+	}
+}
+
+// someRevoked reads those of the wanted revocations that are there.
+func someRevoked(s store.Store) access.TokenLookup {
+	return func(ctx context.Context, wanted []access.TokenSelector) (there []access.TokenRevocation, err error) {
+		err = s.View(ctx, func(r store.Reader) error {
+			there = nil
+			for _, w := range wanted {
+				one, err := r.TokenRevocation(w)
+				switch {
+				case err == nil:
+					there = append(there, one)
+				case !errors.Is(err, store.ErrNotFound):
+					return err
+				}
+			}
+			return nil
+		})
+		return there, err
+	}
 }
 
 // pooled loads the value of a key from a pool, or makes it. Whoever got one

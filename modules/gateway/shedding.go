@@ -62,17 +62,12 @@ func (a *App) parseLoadShedding(d *caddyfile.Dispenser) error {
 		return d.Errf("load_shedding takes no argument %q; in_flight stands in its block", d.Val())
 	}
 	options := newFields("load_shedding", reflect.TypeFor[LoadSheddingConfig]())
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := options.read(d); err != nil {
-			return err
-		}
+	raw, err := options.block(d)
+	if err != nil {
+		return err
 	}
 	if len(options.missing()) > 0 {
 		return first.errorf("load_shedding: in_flight is missing: how many calls this node may have under way")
-	}
-	raw, err := options.object("", "")
-	if err != nil {
-		return d.WrapErr(err)
 	}
 	c := new(LoadSheddingConfig)
 	if err := caddy.StrictUnmarshalJSON(raw, c); err != nil {

@@ -119,7 +119,7 @@ type changeKind uint8
 
 // The kinds of change.
 const (
-	keysChanged     changeKind = iota // merchants or API keys
+	keysChanged     changeKind = iota // merchants, API keys or revocations of tokens
 	settingsChanged                   // a setting
 )
 
@@ -209,4 +209,18 @@ func (n *notices) Run(ctx context.Context, heard func(changeKind)) {
 	n.watcher.Store(w)
 	<-ctx.Done()
 	w.Stop()
+}
+
+// storePauses are the pauses before what a PSP has answered is written down again
+// where the store was away. With the store's own time-outs they stay within the time
+// for which a caller's key is held.
+var storePauses = [...]time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second}
+
+// storeAgain waits for a store that is away; false = it has been away for long enough.
+func storeAgain(try int) bool {
+	if try >= len(storePauses) {
+		return false
+	}
+	time.Sleep(storePauses[try])
+	return true
 }

@@ -83,14 +83,9 @@ func (a *App) parseWebhooks(d *caddyfile.Dispenser) error {
 		return d.Errf("webhooks takes no argument %q", d.Val())
 	}
 	options := newFields("webhooks", reflect.TypeFor[WebhooksConfig]())
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := options.read(d); err != nil {
-			return err
-		}
-	}
-	raw, err := options.object("", "")
+	raw, err := options.block(d)
 	if err != nil {
-		return d.WrapErr(err)
+		return err
 	}
 	w := new(WebhooksConfig)
 	if err := caddy.StrictUnmarshalJSON(raw, w); err != nil {

@@ -44,7 +44,7 @@ type TokenIssuerConfig struct {
 	// application/at+jwt, JWT and none, which is written "".
 	Types []string `json:"types,omitempty"`
 	// MaxLifetime bounds the time between a token's iat and exp; at most 24 h, default
-	// 1 h. A token cannot be taken back before its end.
+	// 1 h. The command purser tokens revoke ends tokens before their time.
 	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
 }
 
@@ -159,17 +159,12 @@ func (a *App) parseTokenIssuer(d *caddyfile.Dispenser) error {
 		return first.errorf("jwt %s is given twice", name)
 	}
 	options := newFields("jwt", reflect.TypeFor[TokenIssuerConfig]())
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := options.read(d); err != nil {
-			return err
-		}
+	raw, err := options.block(d)
+	if err != nil {
+		return err
 	}
 	if missing := options.missing(); len(missing) > 0 {
 		return first.errorf("jwt %s: %s is missing", name, strings.Join(missing, ", "))
-	}
-	raw, err := options.object("", "")
-	if err != nil {
-		return d.WrapErr(err)
 	}
 	config := new(TokenIssuerConfig)
 	if err := caddy.StrictUnmarshalJSON(raw, config); err != nil {

@@ -29,12 +29,21 @@ const (
 type scheme uint8
 
 const (
-	bearer scheme = iota // RFC 6750, or the user name of Basic (RFC 7617)
+	bearer scheme = iota // RFC 6750
+	basic                // RFC 7617: an API key is the user name
 	dpop                 // RFC 9449 §7.1
 )
 
 func unauthenticated(format string, args ...any) *payment.Error {
 	return payment.Errorf(payment.CodeUnauthenticated, format, args...)
+}
+
+// storeAway is the answer where only the store could tell whether a credential is
+// good.
+func storeAway(cause error) *payment.Error {
+	return &payment.Error{
+		Code: payment.CodeStoreUnavailable, Detail: "The store cannot be reached. Repeat the call with the same Idempotency-Key.", Err: cause,
+	}
 }
 
 // Authenticate finds out who calls: by an API key, by a token, or by the client
@@ -73,10 +82,10 @@ func (g *Guard) authenticate(c *Call) error {
 // prove takes a credential.
 func (g *Guard) prove(c *Call, how scheme, text string) (err error) {
 	switch {
-	case g.cfg.Tokens != nil && token.LooksLikeToken(text):
+	case g.cfg.Tokens != nil && how != basic && token.LooksLikeToken(text):
 		err = g.byToken(c, how, text)
 	case how == dpop:
-		err = unauthenticated("The scheme DPoP is for tokens that are bound to a key.")
+		err = invalidProof("The scheme DPoP is for tokens that are bound to a key.", nil)
 	default:
 		err = g.unlessGuessing(c, text)
 	}
@@ -86,9 +95,10 @@ func (g *Guard) prove(c *Call, how scheme, text string) (err error) {
 	return err
 }
 
-// unlessGuessing takes an API key, unless its sender has guessed too often. Tokens
-// are not counted: nobody guesses a signature, and many callers of one address may
-// have tokens that have just expired.
+// unlessGuessing takes an API key, unless its sender has guessed too often. Only what
+// may be a guess is counted: whoever has a key's secret does not guess it, though the
+// key has ended or is not for this network. Nor are tokens counted: nobody guesses a
+// signature, and many callers of one address may have tokens that have just expired.
 func (g *Guard) unlessGuessing(c *Call, text string) error {
 	id, now := prefixOf(text), g.cfg.Now()
 	if wait := g.cfg.Throttle.Wait(id, c.From, now); wait > 0 {
@@ -97,12 +107,10 @@ func (g *Guard) unlessGuessing(c *Call, text string) error {
 		return e
 	}
 	err := g.byKey(c, text)
-	var refusal *payment.Error
 	switch {
 	case err == nil:
 		g.cfg.Throttle.Succeeded(id, c.From, now)
-	case errors.Is(err, access.ErrMalformedKey): // it is a typo: it could never be good, and costs nothing
-	case errors.As(err, &refusal) && refusal.Code == payment.CodeUnauthenticated:
+	case errors.Is(err, access.ErrWrongKey): // not a typo either: that could never be good, and costs nothing
 		g.cfg.Throttle.Failed(id, c.From, now)
 	}
 	return err
@@ -117,7 +125,7 @@ func (g *Guard) byKey(c *Call, text string) (err error) {
 	case err == nil:
 		return nil
 	case errors.Is(err, access.ErrNotLoaded):
-		return &payment.Error{Code: payment.CodeStoreUnavailable, Detail: "The store cannot be reached. Repeat the call with the same Idempotency-Key.", Err: err}
+		return storeAway(err)
 	case errors.Is(err, access.ErrMalformedKey):
 		return &payment.Error{Code: payment.CodeUnauthenticated, Detail: "The credential is not an API key, or it is mistyped.", Err: err}
 	default:
@@ -131,13 +139,18 @@ func (g *Guard) byToken(c *Call, how scheme, text string) error {
 	case errors.Is(err, token.ErrUnavailable):
 		return &payment.Error{Code: payment.CodeStoreUnavailable, Detail: "The keys of the token's issuer cannot be had for now. Repeat the call.", Err: err}
 	case err != nil:
-		return &payment.Error{Code: payment.CodeUnauthenticated, Detail: badToken, Err: err, Challenge: `Bearer realm="purser", error="invalid_token"`}
+		return invalidToken(err)
+	}
+	if err := g.unrevoked(c, &id); err != nil {
+		return err
 	}
 	if _, ok := g.cfg.Directory.Merchant(id.Merchant); !ok {
-		return &payment.Error{Code: payment.CodeUnauthenticated, Detail: badToken, Err: errors.New("the token's merchant is not known here")}
+		return invalidToken(errors.New("the token's merchant is not known here"))
 	}
 	if want := id.CertificateThumbprint; want != "" && want != thumbprint(c.HTTP) {
-		return unauthenticated("The token is bound to a client certificate, and this connection does not have it.")
+		e := unauthenticated("The token is bound to a client certificate, and this connection does not have it.")
+		e.Challenge = bearerChallenge
+		return e
 	}
 	if err := g.proof(c, how, text, &id); err != nil {
 		return err
@@ -146,6 +159,42 @@ func (g *Guard) byToken(c *Call, how scheme, text string) error {
 		Merchant: id.Merchant, Mode: id.Mode, By: access.ByToken, Subject: subject(&id), Scopes: id.Scopes,
 	}
 	return nil
+}
+
+// unrevoked refuses a token that was revoked. It is asked for each call: the cache of
+// verified tokens knows nothing of it.
+func (g *Guard) unrevoked(c *Call, id *token.Identity) error {
+	if g.cfg.Revocations == nil {
+		return nil
+	}
+	err := g.cfg.Revocations.Check(c.HTTP.Context(), access.TokenNames{
+		Issuer: id.Issuer, ID: id.ID, Subject: id.Subject, ClientID: id.ClientID, IssuedAt: id.IssuedAt,
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, access.ErrNotLoaded):
+		return storeAway(err)
+	default:
+		return invalidToken(err)
+	}
+}
+
+// bearerChallenge is told to who has sent a token that is not good (RFC 6750 §3).
+const bearerChallenge = `Bearer realm="purser", error="invalid_token"` //nolint:gosec // G101: it tells what is wrong with a credential, and is none
+
+// proofChallenge is told to whose proof is not good (RFC 9449 §7.1).
+var proofChallenge = `DPoP error="invalid_dpop_proof", algs="` + strings.Join(token.ProofAlgorithms, " ") + `"`
+
+// invalidToken is the one answer to all tokens that are not good.
+func invalidToken(cause error) error {
+	return &payment.Error{Code: payment.CodeUnauthenticated, Detail: badToken, Err: cause, Challenge: bearerChallenge}
+}
+
+// invalidProof answers whoever uses the scheme DPoP, or a proof, in another way than
+// it is for.
+func invalidProof(detail string, cause error) error {
+	return &payment.Error{Code: payment.CodeUnauthenticated, Detail: detail, Err: cause, Challenge: proofChallenge}
 }
 
 // subject names a token's holder for logs and counters.
@@ -161,28 +210,25 @@ func subject(id *token.Identity) string {
 // that is bound is good for no other scheme, and the scheme for no other token.
 func (g *Guard) proof(c *Call, how scheme, text string, id *token.Identity) error {
 	fields := c.HTTP.Header[headerDPoP]
-	refuse := func(detail string, cause error) error {
-		return &payment.Error{
-			Code: payment.CodeUnauthenticated, Detail: detail, Err: cause,
-			Challenge: `DPoP error="invalid_dpop_proof", algs="` + strings.Join(token.ProofAlgorithms, " ") + `"`,
-		}
-	}
 	switch {
 	case id.ProofKey == "" && how == bearer && len(fields) == 0:
 		return nil
 	case id.ProofKey == "":
-		return refuse("The token is not bound to a key, so it is sent as Bearer and without a proof.", nil)
+		return invalidProof("The token is not bound to a key, so it is sent as Bearer and without a proof.", nil)
 	case how != dpop:
-		return refuse("The token is bound to a key: send it in the scheme DPoP, with a proof.", nil)
+		return invalidProof("The token is bound to a key: send it in the scheme DPoP, with a proof.", nil)
 	}
 	r, err := g.cfg.Tokens.VerifyProof(token.Proof{
 		Fields: fields, Method: c.HTTP.Method, URL: g.cfg.Origin(c.HTTP) + g.cfg.Original(c.HTTP).URL.EscapedPath(),
 		AccessToken: text, KeyThumbprint: id.ProofKey,
 	})
 	if err != nil {
-		return refuse("The DPoP proof is not valid for this request.", err)
+		return invalidProof("The DPoP proof is not valid for this request.", err)
 	}
 	if err := g.spend(c.HTTP.Context(), store.Nonce{Space: "dpop", Value: r.ID, Expires: r.Expires}, "DPoP proof"); err != nil {
+		if e, ok := errors.AsType[*payment.Error](err); ok && e.Code == payment.CodeUnauthenticated {
+			e.Challenge = proofChallenge
+		}
 		return err
 	}
 	c.DPoP = true
@@ -251,7 +297,7 @@ func credential(fields []string) (scheme, string, error) {
 		if err != nil || !colon || password != "" {
 			return 0, "", unauthenticated("With Basic, the API key is the user name and the password is empty.")
 		}
-		return bearer, user, nil
+		return basic, user, nil
 	default:
 		return 0, "", unauthenticated("The scheme of Authorization is Bearer, Basic or DPoP.")
 	}

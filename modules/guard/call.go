@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/purser-pay/purser/modules/access"
+	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/ratelimit"
 	"github.com/purser-pay/purser/modules/signature"
 )
@@ -46,7 +47,8 @@ type Call struct {
 	// Limits are the windows that counted the call.
 	Limits []ratelimit.State
 
-	message signature.Message // what was signed, for the response
+	message signature.Message  // what was signed, for the response
+	room    [4]ratelimit.State // of Limits: more windows are rare
 	taken   step
 	refused error
 	done    []func()
@@ -76,14 +78,14 @@ func (c *Call) Leave(f func()) { c.done = append(c.done, f) }
 type callKey struct{}
 
 // Begin returns the call of a request: the one that an earlier handler of the
-// same request began, or a new one with the ID that newID makes. owner tells that
+// same request began, or a new one with an ID of ids. owner tells that
 // it is new, so that the caller has to end it by [Call.Land].
-func (g *Guard) Begin(r *http.Request, newID func() string) (c *Call, owner bool) {
+func (g *Guard) Begin(r *http.Request, ids *payment.IDs) (c *Call, owner bool) {
 	if c, ok := r.Context().Value(callKey{}).(*Call); ok {
 		c.HTTP = r
 		return c, false
 	}
-	return &Call{HTTP: r, ID: newID(), Began: g.cfg.Now(), From: g.cfg.Client(r)}, true
+	return &Call{HTTP: r, ID: ids.New(payment.PrefixRequest), Began: g.cfg.Now(), From: g.cfg.Client(r)}, true
 }
 
 // Attach returns the call's request, from which later handlers get the call.

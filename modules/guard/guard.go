@@ -36,6 +36,14 @@ type Tokens interface {
 	VerifyProof(p token.Proof) (token.ProofResult, error)
 }
 
+// Revocations knows which tokens were revoked; [access.RevokedTokens] is the real
+// one.
+type Revocations interface {
+	// Check fails with [access.ErrTokenRevoked], and with [access.ErrNotLoaded] where
+	// nobody can say.
+	Check(ctx context.Context, n access.TokenNames) error
+}
+
 // Certificates knows the certificates of clients; [clientcert.Clients] is the
 // real one.
 type Certificates interface {
@@ -62,6 +70,7 @@ type Config struct {
 	// token or a certificate, nothing is bounded, and nobody is slowed down who
 	// guesses.
 	Tokens       Tokens
+	Revocations  Revocations // nil = no token was revoked
 	Certificates Certificates
 	Limiter      Limiter
 	Throttle     *access.Throttle
@@ -167,7 +176,12 @@ func (c *Call) caller() ratelimit.Caller {
 
 // limit keeps a verdict for the answer, and refuses where it does.
 func (c *Call) limit(v ratelimit.Verdict, err error) error {
-	c.done = append(c.done, v.Done)
+	if leave := v.Leave(); leave != nil {
+		c.done = append(c.done, leave)
+	}
+	if c.Limits == nil {
+		c.Limits = c.room[:0]
+	}
 	c.Limits = append(c.Limits, v.States...)
 	if err != nil {
 		return &payment.Error{

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -54,7 +56,7 @@ func (d *directory) AuthenticateFrom(_ context.Context, text string, _ netip.Add
 	case d.err != nil:
 		return access.Principal{}, d.err
 	case text != goodKey:
-		return access.Principal{}, access.ErrUnauthenticated
+		return access.Principal{}, access.ErrWrongKey
 	}
 	return access.Principal{Merchant: shop, Mode: payment.Test, By: access.ByKey, Key: keyID, Scopes: access.DefaultScopes(), Signing: d.signing}, nil
 }
@@ -90,6 +92,16 @@ func (t *tokens) VerifyProof(p token.Proof) (token.ProofResult, error) {
 		return token.ProofResult{}, token.ErrProof
 	}
 	return token.ProofResult{ID: "thumb:" + p.Fields[0], Expires: start.Add(time.Minute)}, nil
+}
+
+// revocations says of the one token that is asked about what it was told to.
+type revocations struct{ err error }
+
+func (r revocations) Check(_ context.Context, n access.TokenNames) error {
+	if want := (access.TokenNames{Issuer: "https://idp.example", Subject: "till"}); n != want {
+		return fmt.Errorf("asked about %+v, want %+v", n, want)
+	}
+	return r.err
 }
 
 var leaf, foreign, plain = &x509.Certificate{Raw: []byte("a")}, &x509.Certificate{Raw: []byte("b")}, &x509.Certificate{Raw: []byte("c")}
@@ -152,7 +164,7 @@ func (w *world) call(method, target, body string, cert *x509.Certificate, header
 		r.Header.Add(headers[i], headers[i+1])
 	}
 	g := guard.New(w.cfg)
-	c, _ := g.Begin(r, func() string { return "req_1" })
+	c, _ := g.Begin(r, new(payment.IDs))
 	return g, c
 }
 
@@ -166,7 +178,8 @@ func codeOf(err error) payment.Code {
 
 func TestAuthenticate(t *testing.T) {
 	t.Parallel()
-	const auth = "Authorization"
+	const auth, plainly, invalid = "Authorization", `Bearer realm="purser"`, `Bearer realm="purser", error="invalid_token"`
+	proof := `DPoP error="invalid_dpop_proof", algs="` + strings.Join(token.ProofAlgorithms, " ") + `"`
 	tests := []struct {
 		name    string
 		target  string
@@ -175,33 +188,41 @@ func TestAuthenticate(t *testing.T) {
 		change  func(*world)
 		by      access.Means // "" = refused
 		code    payment.Code // unauthenticated where nothing is said
+		// challenge is the WWW-Authenticate; "" = the test does not look
+		challenge string
 	}{
 		{name: "a key", headers: []string{auth, "Bearer " + goodKey}, by: access.ByKey},
-		{name: "a key that is not good", headers: []string{auth, "Bearer " + goodKey + "x"}},
+		{name: "a key that is not good", challenge: plainly, headers: []string{auth, "Bearer " + goodKey + "x"}},
 		{name: "the store is away", headers: []string{auth, "Bearer " + goodKey}, change: func(w *world) { w.dir.err = access.ErrNotLoaded }, code: payment.CodeStoreUnavailable},
-		{name: "nothing"},
+		{name: "nothing", challenge: plainly},
 		{name: "a key in the URL", target: "/v1/account?key=pur_test_x", headers: []string{auth, "Bearer " + goodKey}},
 		{name: "a key in the URL, escaped", target: "/v1/account?key=pur%5Ftest%5Fx", headers: []string{auth, "Bearer " + goodKey}},
 		{name: "two fields", headers: []string{auth, "Bearer " + goodKey, auth, "Bearer " + goodKey}},
-		{name: "a key as DPoP", headers: []string{auth, "DPoP " + goodKey}},
+		{name: "a key as DPoP", challenge: proof, headers: []string{auth, "DPoP " + goodKey}},
 		{name: "a key and a proof", headers: []string{auth, "Bearer " + goodKey, "DPoP", "p"}},
 
+		{name: "a key as Basic", headers: []string{auth, basicOf(goodKey)}, by: access.ByKey},
+		{name: "a token as Basic", headers: []string{auth, basicOf(goodJWT)}, challenge: plainly},
+
 		{name: "a token", headers: []string{auth, "Bearer " + goodJWT}, by: access.ByToken},
-		{name: "a token that is not good", headers: []string{auth, "Bearer " + goodJWT + "x"}},
+		{name: "a token that is not good", challenge: invalid, headers: []string{auth, "Bearer " + goodJWT + "x"}},
 		{name: "a token whose issuer is away", headers: []string{auth, "Bearer " + lostJWT}, code: payment.CodeStoreUnavailable},
 		{name: "a token for nobody that we know", headers: []string{auth, "Bearer " + orphan}},
+		{name: "a token that was revoked", challenge: invalid, headers: []string{auth, "Bearer " + goodJWT}, change: func(w *world) { w.cfg.Revocations = revocations{access.ErrTokenRevoked} }},
+		{name: "a token beside one that was revoked", headers: []string{auth, "Bearer " + goodJWT}, change: func(w *world) { w.cfg.Revocations = revocations{} }, by: access.ByToken},
+		{name: "a token of which nobody knows whether it was revoked", headers: []string{auth, "Bearer " + goodJWT}, change: func(w *world) { w.cfg.Revocations = revocations{access.ErrNotLoaded} }, code: payment.CodeStoreUnavailable},
 		{name: "a token where none are taken", headers: []string{auth, "Bearer " + goodJWT}, change: func(w *world) { w.cfg.Tokens = nil }},
-		{name: "a token that is not bound, as DPoP", headers: []string{auth, "DPoP " + goodJWT, "DPoP", "p"}},
-		{name: "a token that is not bound, with a proof", headers: []string{auth, "Bearer " + goodJWT, "DPoP", "p"}},
+		{name: "a token that is not bound, as DPoP", challenge: proof, headers: []string{auth, "DPoP " + goodJWT, "DPoP", "p"}},
+		{name: "a token that is not bound, with a proof", challenge: proof, headers: []string{auth, "Bearer " + goodJWT, "DPoP", "p"}},
 		{name: "a bound token with its proof", headers: []string{auth, "DPoP " + boundJWT, "DPoP", "p"}, by: access.ByToken},
-		{name: "a bound token as Bearer", headers: []string{auth, "Bearer " + boundJWT, "DPoP", "p"}},
-		{name: "a bound token without a proof", headers: []string{auth, "DPoP " + boundJWT}},
-		{name: "a bound token with a wrong proof", headers: []string{auth, "DPoP " + boundJWT, "DPoP", "bad"}},
-		{name: "a proof that was used", headers: []string{auth, "DPoP " + boundJWT, "DPoP", "p"}, change: func(w *world) { w.spent["dpop"+"thumb:p"] = true }},
+		{name: "a bound token as Bearer", challenge: proof, headers: []string{auth, "Bearer " + boundJWT, "DPoP", "p"}},
+		{name: "a bound token without a proof", challenge: proof, headers: []string{auth, "DPoP " + boundJWT}},
+		{name: "a bound token with a wrong proof", challenge: proof, headers: []string{auth, "DPoP " + boundJWT, "DPoP", "bad"}},
+		{name: "a proof that was used", challenge: proof, headers: []string{auth, "DPoP " + boundJWT, "DPoP", "p"}, change: func(w *world) { w.spent["dpop"+"thumb:p"] = true }},
 		{name: "a proof that cannot be remembered", headers: []string{auth, "DPoP " + boundJWT, "DPoP", "p"}, change: func(w *world) { w.spend = store.ErrUnavailable }, code: payment.CodeStoreUnavailable},
 		{name: "a token of the connection's certificate", cert: leaf, headers: []string{auth, "Bearer " + certJWT}, by: access.ByToken},
-		{name: "a token of another certificate", cert: plain, headers: []string{auth, "Bearer " + certJWT}},
-		{name: "a token of a certificate, without one", headers: []string{auth, "Bearer " + certJWT}},
+		{name: "a token of another certificate", challenge: invalid, cert: plain, headers: []string{auth, "Bearer " + certJWT}},
+		{name: "a token of a certificate, without one", challenge: invalid, headers: []string{auth, "Bearer " + certJWT}},
 
 		{name: "a certificate that is the merchant's", cert: leaf, by: access.ByCertificate},
 		{name: "a certificate that is nobody's", cert: plain},
@@ -243,10 +264,27 @@ func TestAuthenticate(t *testing.T) {
 				want = payment.CodeUnauthenticated
 			}
 			if codeOf(err) != want || c.Principal.Merchant != "" {
-				t.Errorf("got %v as %+v, want %s and nobody", err, c.Principal, want)
+				t.Fatalf("got %v as %+v, want %s and nobody", err, c.Principal, want)
+			}
+			pe, _ := errors.AsType[*payment.Error](err)
+			if got := door(pe.Challenge); tt.challenge != "" && got != tt.challenge {
+				t.Errorf("WWW-Authenticate is %s, want %s", got, tt.challenge)
 			}
 		})
 	}
+}
+
+// door is what the door says where the guard does not.
+func door(challenge string) string {
+	if challenge == "" {
+		return `Bearer realm="purser"`
+	}
+	return challenge
+}
+
+// basicOf is an Authorization field by HTTP Basic, without a password.
+func basicOf(user string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"))
 }
 
 // What the proof is held against is the request as its caller addressed it.
@@ -275,7 +313,7 @@ func TestThrottle(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/v1/account", nil)
 		r.RemoteAddr = from + ":1"
 		r.Header.Set("Authorization", "Bearer "+key)
-		c, _ := g.Begin(r, func() string { return "req_1" })
+		c, _ := g.Begin(r, new(payment.IDs))
 		return g.Authenticate(c)
 	}
 	for i := range 3 {
@@ -295,6 +333,33 @@ func TestThrottle(t *testing.T) {
 	w.now = w.now.Add(time.Hour)
 	if err := try("192.0.2.1", goodKey); err != nil {
 		t.Errorf("the right key, an hour later: %v", err)
+	}
+}
+
+// Who has the secret of a key does not guess, whatever else is wrong, and waits for
+// nothing.
+func TestNoGuesses(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		err     error
+		headers []string
+	}{
+		"a key that has ended":        {err: fmt.Errorf("%w: %s is revoked", access.ErrUnauthenticated, keyID)},
+		"another network":             {err: fmt.Errorf("%w: %s from 192.0.2.1", access.ErrNetwork, keyID)},
+		"a typo":                      {err: fmt.Errorf("%w: %w", access.ErrUnauthenticated, access.ErrMalformedKey)},
+		"a proof beside the key":      {headers: []string{"DPoP", "p"}},
+		"the directory is not loaded": {err: access.ErrNotLoaded},
+	} {
+		w := newWorld()
+		w.cfg.Throttle = access.NewThrottle(access.Limits{Pair: 3})
+		w.dir.err = tt.err
+		for i := range 20 {
+			g, c := w.call("GET", "/v1/account", "", nil, append([]string{"Authorization", "Bearer " + goodKey}, tt.headers...)...)
+			if err := g.Authenticate(c); err == nil || codeOf(err) == payment.CodeRateLimited {
+				t.Errorf("%s, call %d: %v, want a refusal without waiting", name, i, err)
+				break
+			}
+		}
 	}
 }
 
@@ -321,6 +386,7 @@ func TestVerify(t *testing.T) {
 		after  func(*world, *http.Request)
 		bare   bool // not signed
 		want   payment.Code
+		param  string // of the problem
 	}{
 		{name: "signed", key: hmac},
 		{name: "not signed, by a key that signs", key: hmac, bare: true, want: payment.CodeUnauthenticated},
@@ -329,16 +395,17 @@ func TestVerify(t *testing.T) {
 		{name: "signed, by a key that does not sign", want: payment.CodeUnauthenticated},
 		{name: "the body is another", key: hmac, after: func(_ *world, r *http.Request) {
 			r.Header.Set("Content-Digest", strings.Replace(r.Header.Get("Content-Digest"), "sha-256=:", "sha-256=:A", 1))
-		}, want: payment.CodeInvalidRequest},
+		}, want: payment.CodeInvalidRequest, param: "Content-Digest"},
 		{name: "a header is another", key: hmac, after: func(_ *world, r *http.Request) { r.Header.Set("Idempotency-Key", "b") }, want: payment.CodeUnauthenticated},
 		{name: "too old", key: hmac, after: func(w *world, _ *http.Request) { w.now = w.now.Add(6 * time.Minute) }, want: payment.CodeUnauthenticated},
-		{name: "no signature at all in it", key: hmac, after: func(_ *world, r *http.Request) { r.Header.Set("Signature", "!") }, want: payment.CodeInvalidRequest},
+		{name: "no signature at all in it", key: hmac, after: func(_ *world, r *http.Request) { r.Header.Set("Signature", "!") }, want: payment.CodeInvalidRequest, param: "Signature"},
+		{name: "the simple scheme, malformed", key: hmac, bare: true, after: func(_ *world, r *http.Request) { r.Header.Set("Purser-Signature", "!") }, want: payment.CodeInvalidRequest, param: "Purser-Signature"},
 		{name: "used before", key: hmac, after: func(w *world, _ *http.Request) { w.spent["sig:"+keyID+"nonce-of-this-one"] = true }, want: payment.CodeUnauthenticated},
 		{name: "cannot be remembered", key: hmac, after: func(w *world, _ *http.Request) { w.spend = store.ErrUnavailable }, want: payment.CodeStoreUnavailable},
 		{name: "nothing remembers", key: hmac, after: func(w *world, _ *http.Request) { w.cfg.Spend = nil }, want: payment.CodeStoreUnavailable},
 		{name: "a digest that is not the body's, unsigned", bare: true, after: func(_ *world, r *http.Request) {
 			r.Header.Set("Content-Digest", "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:")
-		}, want: payment.CodeInvalidRequest},
+		}, want: payment.CodeInvalidRequest, param: "Content-Digest"},
 		{name: "profile fapi takes no secret", key: hmac, before: func(w *world, _ *http.Request) { w.cfg.Profile = signature.FAPI }, want: payment.CodeUnauthenticated},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -366,6 +433,9 @@ func TestVerify(t *testing.T) {
 			err := g.Verify(c, []byte(body))
 			if codeOf(err) != tt.want || (tt.want == "" && err != nil) {
 				t.Fatalf("got %v, want %q", err, tt.want)
+			}
+			if pe, ok := errors.AsType[*payment.Error](err); ok && pe.Param != tt.param {
+				t.Errorf("param is %q, want %q", pe.Param, tt.param)
 			}
 			if signed := c.Signed != nil; signed != (tt.want == "" && !tt.bare) {
 				t.Errorf("signed %t", signed)
@@ -447,8 +517,8 @@ func TestStepsAreTakenOnce(t *testing.T) {
 	w.cfg.Limiter = count
 	g, c := w.call("GET", "/v1/account", "", nil, "Authorization", "Bearer "+goodKey)
 	r := c.Attach()
-	again, owner := guard.New(w.cfg).Begin(r, func() string { return "req_2" })
-	if again != c || owner || again.ID != "req_1" {
+	again, owner := guard.New(w.cfg).Begin(r, new(payment.IDs))
+	if again != c || owner || !payment.IsID(payment.PrefixRequest, again.ID) {
 		t.Fatalf("the second handler got %v, owner %t", again, owner)
 	}
 	for _, call := range []*guard.Call{c, again} {

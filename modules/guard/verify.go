@@ -45,8 +45,10 @@ func (g *Guard) verify(c *Call, body []byte) error {
 	c.message = g.message(c, body)
 	result, err := signature.Verify(&c.message, key, g.cfg.Profile, g.cfg.Now())
 	switch {
-	case errors.Is(err, signature.ErrMalformed), errors.Is(err, signature.ErrDigest):
-		return payment.Invalid(signature.HeaderSignature, "%s.", sentence(err))
+	case errors.Is(err, signature.ErrDigest):
+		return payment.Invalid(signature.HeaderDigest, "%s.", sentence(err))
+	case errors.Is(err, signature.ErrMalformed):
+		return payment.Invalid(signatureHeader(header), "%s.", sentence(err))
 	case err != nil:
 		return unauthenticated("%s.", sentence(err))
 	}
@@ -56,6 +58,14 @@ func (g *Guard) verify(c *Call, body []byte) error {
 	}
 	c.Signed = &result
 	return nil
+}
+
+// signatureHeader is the field that bears a request's signature.
+func signatureHeader(h http.Header) string {
+	if len(h[signature.HeaderSignature]) == 0 && len(h[signature.HeaderInput]) == 0 {
+		return signature.HeaderSimple
+	}
+	return signature.HeaderSignature
 }
 
 // message is the request as its caller sent it.

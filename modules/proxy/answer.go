@@ -3,10 +3,10 @@ package proxy
 import (
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/payment"
 )
 
 // header is one field that comes back from the PSP, and what it is called then.
@@ -14,7 +14,7 @@ type header struct{ theirs, ours string }
 
 // own are the fields of every answer of the gateway. What the PSP says under
 // such a name comes back as Psp-….
-var own = []string{"Cache-Control", "Date", "Ratelimit", "Ratelimit-Policy", "Request-Id", "Server-Timing"}
+var own = []string{"Cache-Control", "Date", "Ratelimit", "Ratelimit-Policy", "Request-Id", payment.HeaderTiming}
 
 // answered lists what comes back by a connector's pass.
 func answered(pass connector.Pass) []header {
@@ -45,26 +45,16 @@ func (f *flight) answer(resp *http.Response, now time.Time) {
 		}
 		h[name.ours] = v
 	}
-	if f.call.RequestID != "" {
-		h["Request-Id"] = []string{f.call.RequestID}
+	if id := f.call.RequestID; id != "" && (len(h["Request-Id"]) != 1 || h["Request-Id"][0] != id) {
+		h["Request-Id"] = []string{id}
 	}
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = noSniff
-	h["Server-Timing"] = []string{timing(now.Sub(f.call.Began), f.psp)}
+	// The answer's header has just come; its body may take longer.
+	h[payment.HeaderTiming] = []string{payment.ServerTiming(now.Sub(f.call.Began), f.psp)}
 }
 
 var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
-
-// timing is the Server-Timing of an answer whose header has just come, in
-// milliseconds.
-func timing(total, psp time.Duration) string {
-	b := make([]byte, 0, 48)
-	b = append(b, "total;dur="...)
-	b = strconv.AppendFloat(b, float64(total.Microseconds())/1000, 'f', 2, 64)
-	b = append(b, ", psp;dur="...)
-	b = strconv.AppendFloat(b, float64(psp.Microseconds())/1000, 'f', 2, 64)
-	return string(b)
-}
 
 // location keeps a Location that leads to the PSP. A relative one is written
 // out: the caller would take it for an address of the gateway. One that leads

@@ -1,7 +1,7 @@
 // Package proxy passes merchants' requests through to the own API of a payment
 // service provider, with the account's credentials in place of the caller's. It
-// stands on the handler of Caddy's reverse_proxy, which copies the answer; what
-// leaves, leaves through package transport.
+// stands on the reverse proxy of the standard library, which copies the answer;
+// what leaves, leaves through package transport.
 //
 // Who calls, how often, and by which policy is settled before a request comes
 // here. What is settled here is that it goes to the PSP of the account and
@@ -15,12 +15,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
+	"sync"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/payment"
@@ -67,7 +67,7 @@ type Done struct {
 // Proxy passes requests through. It is safe for concurrent use.
 type Proxy struct {
 	cfg      Config
-	handler  reverseproxy.Handler
+	handler  httputil.ReverseProxy
 	passages map[string]*passage
 }
 
@@ -78,13 +78,8 @@ type passage struct {
 	headers []header
 }
 
-// upstream is what Caddy's handler believes to be the upstream. Where requests go
-// is decided by account, and beneath it; the name is of nobody (RFC 2606 §2).
-const upstream = "psp.invalid:443"
-
-// New returns a pass-through for one configuration of Caddy, which ends with
-// [Proxy.Close].
-func New(ctx caddy.Context, cfg Config) (*Proxy, error) {
+// New returns a pass-through.
+func New(cfg Config) (*Proxy, error) {
 	p := &Proxy{cfg: cfg, passages: map[string]*passage{}}
 	for name, a := range cfg.Accounts {
 		if _, ok := a.Connector.(connector.Passer); !ok {
@@ -96,20 +91,16 @@ func New(ctx caddy.Context, cfg Config) (*Proxy, error) {
 		}
 		p.passages[name] = &passage{Passage: way, signs: way.Pass().Signs, headers: answered(way.Pass())}
 	}
-	p.handler = reverseproxy.Handler{
-		Transport: tripper{},
-		Upstreams: reverseproxy.UpstreamPool{{Dial: upstream}},
-		// Neither tries again: its zero values say so.
-		LoadBalancing: &reverseproxy.LoadBalancing{SelectionPolicy: reverseproxy.FirstSelection{}},
-	}
-	if err := p.handler.Provision(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("reverse proxy: %w", err), p.handler.Cleanup())
+	p.handler = httputil.ReverseProxy{
+		Transport:  tripper{},
+		Rewrite:    func(*httputil.ProxyRequest) {}, // the transport makes the request
+		BufferPool: buffers{},
+		// Its failures are the flight's, which tells of them by itself.
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) {},
+		ErrorLog:     log.New(io.Discard, "", 0),
 	}
 	return p, nil
 }
-
-// Close gives back what New took. Calls under way go on.
-func (p *Proxy) Close() error { return p.handler.Cleanup() }
 
 // Account is [Find] among the accounts of the configuration.
 func (p *Proxy) Account(name, merchant string, mode payment.Mode) (*connector.Account, error) {
@@ -120,8 +111,8 @@ func (p *Proxy) Account(name, merchant string, mode payment.Mode) (*connector.Ac
 // tells that nothing was written: the answer is the caller's to make. Everything
 // that was to be settled before is looked at once more, policies apart.
 //
-// r must have come through Caddy's HTTP server. Where the PSP's answer breaks
-// off, Serve panics with [http.ErrAbortHandler], as net/http wants it.
+// Where the PSP's answer breaks off, Serve panics with [http.ErrAbortHandler], as
+// net/http wants it.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (err error) {
 	f := &flight{ResponseWriter: w, proxy: p, request: r, call: c, began: p.cfg.Now()}
 	if f.call.Began.IsZero() {
@@ -133,16 +124,24 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (err error
 	if f.way, err = p.way(r, c); err != nil {
 		return err
 	}
-	err = p.handler.ServeHTTP(f, f.inner(), nil)
+	defer f.breakOff()
+	p.handler.ServeHTTP(f, f.inner())
 	switch {
 	case f.status != 0:
-		return nil // the PSP's answer, or 499 to nobody
+		return nil // the PSP's answer
+	case f.err != nil && r.Context().Err() != nil:
+		f.WriteHeader(statusGone)
+		return nil
 	case f.err != nil:
 		return problem(f.err, r.Method)
-	default: // Caddy's handler did not come to its transport
-		return &payment.Error{Code: payment.CodeInternal, Detail: "The request could not be passed through.", Err: err}
+	default: // the handler did not come to its transport
+		return &payment.Error{Code: payment.CodeInternal, Detail: "The request could not be passed through."}
 	}
 }
+
+// statusGone is for logs and metrics: the caller went before there was an answer.
+// (It is nginx's and Caddy's number for that.)
+const statusGone = 499
 
 // way finds the passage of a call that may take it.
 func (p *Proxy) way(r *http.Request, c Call) (*passage, error) {
@@ -177,14 +176,14 @@ type flight struct {
 
 type flightKey struct{}
 
-// inner is what Caddy's handler sees of the request: the method, and nothing
-// that it could log or pass on. The rest waits in the flight for the transport.
+// inner is what the handler sees of the request: the method, and nothing that it
+// could log or pass on. The rest waits in the flight for the transport.
 func (f *flight) inner() *http.Request {
 	r := f.request.WithContext(context.WithValue(f.request.Context(), flightKey{}, f))
 	r.URL = &innerURL
 	r.RequestURI = ""
 	r.Host = f.call.Account
-	r.Header = http.Header{"User-Agent": {""}}
+	r.Header = innerHeader
 	r.Trailer = nil
 	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
 	r.RemoteAddr = "@" // as on a Unix socket: there is no X-Forwarded-For to make
@@ -192,7 +191,11 @@ func (f *flight) inner() *http.Request {
 	return r
 }
 
-var innerURL = url.URL{Path: Prefix}
+// All calls share these: the handler works on copies.
+var (
+	innerURL    = url.URL{Path: Prefix}
+	innerHeader = http.Header{"User-Agent": {""}}
+)
 
 // Unwrap lets [http.ResponseController] find the writer's other talents.
 func (f *flight) Unwrap() http.ResponseWriter { return f.ResponseWriter }
@@ -215,6 +218,14 @@ func (f *flight) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// breakOff lets the caller have what came of an answer that broke off, so that it
+// sees that one had begun. It runs while Serve panics.
+func (f *flight) breakOff() {
+	if f.err != nil && f.status != 0 {
+		_ = http.NewResponseController(f.ResponseWriter).Flush() // there may be nobody to have it
+	}
+}
+
 // land tells Done. It runs also where the answer is cut off.
 func (f *flight) land(err *error) {
 	d := Done{Method: f.request.Method, Status: f.status, Bytes: f.bytes, Took: f.proxy.cfg.Now().Sub(f.began), PSP: f.psp, Err: f.err}
@@ -224,11 +235,11 @@ func (f *flight) land(err *error) {
 	f.proxy.cfg.Done(f.call, d)
 }
 
-// tripper is the transport of Caddy's handler.
+// tripper is the transport of the handler.
 type tripper struct{}
 
 // RoundTrip sends the flight of a request's context. The answer's header goes to
-// the caller from here, and Caddy's handler has the body alone.
+// the caller from here, and the handler has the body alone.
 func (tripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	f, ok := req.Context().Value(flightKey{}).(*flight)
 	if !ok {
@@ -245,7 +256,7 @@ func (tripper) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	sent := f.proxy.cfg.Now()
-	// The caller's own context: that of req has a trace of Caddy's, which
+	// The caller's own context: that of req has a trace of the handler's, which
 	// httptrace would join with ours by reflection.
 	resp, err := f.way.Do(f.request.Context(), in)
 	now := f.proxy.cfg.Now()
@@ -274,4 +285,23 @@ func (b *watched) Read(p []byte) (int, error) {
 		b.f.err = err
 	}
 	return n, err
+}
+
+// buffers lends the handler what it copies bodies with.
+type buffers struct{}
+
+const bufferSize = 32 << 10 // bytes; more than nearly every answer of a PSP has
+
+var pool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// Get lends a buffer.
+func (buffers) Get() []byte {
+	b, _ := pool.Get().(*[bufferSize]byte)
+	return b[:]
+}
+
+// Put takes a buffer back, empty.
+func (buffers) Put(b []byte) {
+	clear(b) // one merchant's data does not wait for the next call in memory
+	pool.Put((*[bufferSize]byte)(b))
 }

@@ -2,24 +2,16 @@ package proxy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"flag"
 	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
-	_ "github.com/caddyserver/caddy/v2/modules/caddyevents"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	_ "github.com/caddyserver/caddy/v2/modules/logging"
 
 	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/connectors/adyen"
@@ -36,47 +28,6 @@ const (
 	bodyText  = "canary-in-the-body"
 )
 
-var (
-	caddyContext caddy.Context
-	logFile      string
-	provisioning sync.Mutex
-)
-
-// TestMain makes the one configuration of Caddy's that all tests share; its log
-// is a file, at the level DEBUG.
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "proxy-test-")
-		if err != nil {
-			panic(err)
-		}
-		defer os.RemoveAll(dir)
-		logFile = filepath.Join(dir, "log")
-		flag.Parse()
-		level := "DEBUG"
-		if flag.Lookup("test.bench").Value.String() != "" {
-			level = "INFO" // as it is where speed matters
-		}
-		var cfg caddy.Config
-		text, err := json.Marshal(map[string]any{
-			"admin": map[string]any{"disabled": true, "config": map[string]any{"persist": false}},
-			"logging": map[string]any{"logs": map[string]any{"default": map[string]any{
-				"level": level, "writer": map[string]any{"output": "file", "filename": logFile},
-			}}},
-		})
-		if err != nil {
-			panic(err)
-		}
-		if err := json.Unmarshal(text, &cfg); err != nil {
-			panic(err)
-		}
-		if caddyContext, err = caddy.ProvisionContext(&cfg); err != nil {
-			panic(err)
-		}
-		return m.Run()
-	}())
-}
-
 // world is a pass-through in front of a PSP of the test's own.
 type world struct {
 	*testing.T
@@ -84,6 +35,7 @@ type world struct {
 	accounts map[string]*connector.Account
 	disabled map[string]bool
 	url      string // of the gateway
+	log      lines  // of its server
 	mu       sync.Mutex
 	done     []Done
 	ended    chan struct{} // one for each Done
@@ -109,11 +61,8 @@ func (w *world) open() *world {
 	w.Helper()
 	carrier := transport.New(transport.Config{})
 	w.Cleanup(carrier.Close)
-	// Caddy provisions one handler after the other, and relies on it.
-	provisioning.Lock()
-	defer provisioning.Unlock()
 	var err error
-	w.proxy, err = New(caddyContext, Config{
+	w.proxy, err = New(Config{
 		Accounts: w.accounts, Passage: carrier.Passage, Disabled: func(name string) bool { return w.disabled[name] },
 		Now: time.Now, Random: strings.NewReader(strings.Repeat("n", 1<<12)),
 		Done: func(_ Call, d Done) {
@@ -126,12 +75,9 @@ func (w *world) open() *world {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.Cleanup(func() {
-		if err := w.proxy.Close(); err != nil {
-			w.Error(err)
-		}
-	})
-	server := httptest.NewServer(http.HandlerFunc(w.serve))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(w.serve))
+	server.Config.ErrorLog = log.New(&w.log, "", 0)
+	server.Start()
 	w.Cleanup(server.Close)
 	w.url = server.URL
 	return w
@@ -141,7 +87,6 @@ const requestID = "req_00000000000000000000000001"
 
 // serve is what stands before the pass-through, as far as it matters here.
 func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
-	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), rw, &caddyhttp.Server{})
 	target, ok, err := Parse(r)
 	if !ok {
 		err = payment.Errorf(payment.CodeNotFound, "no such route")
@@ -205,19 +150,6 @@ func (w *world) do(method, path string, header http.Header, body io.Reader) (*ht
 		w.Fatalf("answer: %v", err)
 	}
 	return resp, string(b)
-}
-
-// logged is Caddy's log so far.
-func logged(t *testing.T) string {
-	t.Helper()
-	if err := caddy.Log().Sync(); err != nil {
-		t.Logf("sync: %v", err)
-	}
-	b, err := os.ReadFile(logFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 // within bounds what would otherwise hang.

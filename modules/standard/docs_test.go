@@ -1,6 +1,7 @@
 package standard
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -88,7 +89,45 @@ func writeConnector(b *strings.Builder, s connector.Spec, module caddy.Module, c
 	if _, ok := c.(connector.WebhookDecoder); ok {
 		b.WriteString("- Webhooks: `POST /webhooks/{account}`\n")
 	}
+	if list := refused(s, c); len(list) > 0 {
+		fmt.Fprintf(b, "- Refused with 422 `not_supported`: %s\n", strings.Join(list, ", "))
+	}
 	fmt.Fprintf(b, "- Follows: %s\n", s.Source)
+}
+
+// refused lists what else a payment may ask for, and the connector does not take: it
+// is asked about each by itself.
+func refused(s connector.Spec, c connector.Connector) []string {
+	checker, ok := c.(connector.Checker)
+	if !ok {
+		return nil
+	}
+	amount := payment.Money{Minor: 1000, Currency: "EUR"}
+	if len(s.Currencies) > 0 {
+		amount.Currency = s.Currencies[0]
+	}
+	plain := payment.Authorize{
+		Amount: amount, Capture: true, Channel: payment.ChannelEcommerce,
+		Method: payment.Method{Type: s.Methods[0].Type, Flow: s.Methods[0].Flow},
+	}
+	var out []string
+	ask := func(param, value string, op payment.Authorize) {
+		no, ok := errors.AsType[*connector.UnsupportedError](checker.Check(op))
+		if ok && no.Param == param {
+			out = append(out, "`"+param+": "+value+"`")
+		}
+	}
+	for _, channel := range payment.Channels {
+		op := plain
+		op.Channel = channel
+		ask("channel", string(channel), op)
+	}
+	for _, usage := range []string{"on_session", "off_session"} {
+		op := plain
+		op.SetupFutureUsage = usage
+		ask("setup_future_usage", usage, op)
+	}
+	return out
 }
 
 // credentials lists the fields of a connector's struct as a Caddyfile has them.
