@@ -15,7 +15,7 @@ GOLANGCI         := tools/bin/golangci-lint-$(GOLANGCI_VERSION)
 # goroutines share. So `make test` runs everything without the detector, and the
 # core once more under it, where SQLite runs ten times slower: with fewer histories
 # (-short). A new package is core unless this pattern says otherwise.
-FACES  := /(bench|cmd|test|modules/edge|modules/gateway|modules/proxy|modules/standard)(/|$$)
+FACES  := /(bench|cmd|test|modules/edge|modules/gateway|modules/standard)(/|$$)
 # What lasts minutes by itself is short in `make test`, and whole in crash, defects
 # and verify.
 LONG   := /test(/|$$)

@@ -34,7 +34,7 @@ func main() {
 	flag.DurationVar(&o.each, "d", 10*time.Second, "how long each part lasts")
 	flag.IntVar(&o.clients, "c", 64, "requests at a time")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
-	flag.StringVar(&o.profile, "profile", "", "write a CPU profile of the gateway under card_token, or with -proxy under /v1/proxy, to this file")
+	flag.StringVar(&o.profile, "profile", "", "write a CPU profile of the gateway under card_token, or with -proxy under /v1/proxy, to this file; then that of the bare proxy to FILE.bare")
 	flag.BoolVar(&o.proxy, "proxy", false, "measure the pass-through alone")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -80,6 +80,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	d, err := deployment.Open(ctx, deployment.Config{
 		Binary: binary, Dir: dir, Seed: 1, Timeout: 20 * time.Second, NotFoundAfter: 10 * time.Second,
+		Profiling: o.profile != "",
 	})
 	if err != nil {
 		return err
@@ -147,7 +148,7 @@ func (r *report) print(out io.Writer) error {
 	fmt.Fprintf(&text, "%s, %d cores, %d requests at a time; binary %.1f MB; ready %.0f ms after its start\n\n",
 		r.Go, r.Cores, r.Clients, float64(r.BinaryBytes)/1e6, r.ReadyMS)
 	fmt.Fprintf(&text, "%-22s %9s %9s %9s %11s %8s   %s\n", "", "per s", "p50 ms", "p99 ms", "CPU ms each", "RSS MB", "cores used: gateway, PSP, load")
-	for _, p := range append(slices.Clone(r.Parts), r.Proxy.Bare, r.Proxy.Gateway) {
+	for _, p := range append(slices.Clone(r.Parts), r.Proxy.Bare, r.Proxy.Gateway, r.Proxy.Token) {
 		fmt.Fprintf(&text, "%-22s %9.0f %9.1f %9.1f %11.3f %8.0f   %.2f  %.2f  %.2f", p.Name, p.PerSecond, p.P50MS, p.P99MS, p.CPUMS,
 			p.RSSMB, p.Cores.Gateway, p.Cores.PSP, p.Cores.Load)
 		if p.Failures > 0 {

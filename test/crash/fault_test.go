@@ -9,19 +9,16 @@ import (
 	"github.com/purser-pay/purser/test/deployment"
 )
 
-// fault is one rule of the simulator. With a probability, times is a counter:
-// what is left of it tells how often the rule struck.
+// fault is one rule of the simulator.
 type fault struct {
 	Connector   string  `json:"connector,omitempty"` // "" = any
 	Fault       string  `json:"fault"`
 	Probability float64 `json:"probability"`
-	Times       int64   `json:"times"`
+	Struck      int64   `json:"struck,omitempty"` // how often, when it is told
 	DelayMS     int64   `json:"delay_ms,omitempty"`
 	HoldKey     bool    `json:"hold_key,omitempty"`
 	Late        bool    `json:"late,omitempty"`
 }
-
-const counter = 1 << 40
 
 // faults are all that the simulator knows; together the first ones strike about
 // 30 of 100 calls. An account's timeout is 3 s. A 500 that the PSP itself keeps
@@ -67,7 +64,6 @@ func withAdyen() []fault {
 
 func setFaults(ctx context.Context, s *deployment.Simulator, rules []fault) error {
 	for _, f := range rules {
-		f.Times = counter
 		if err := s.Post(ctx, "/faults", f); err != nil {
 			return err
 		}
@@ -83,7 +79,7 @@ func endFaults(ctx context.Context, s *deployment.Simulator) (map[string]int64, 
 	}
 	struck := map[string]int64{}
 	for _, f := range left.Faults {
-		struck[f.Fault] += counter - f.Times
+		struck[f.Fault] += f.Struck
 	}
 	return struck, s.Delete(ctx, "/faults")
 }

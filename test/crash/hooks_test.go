@@ -13,13 +13,14 @@ import (
 	"testing"
 	"time"
 
+	ids "github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/webhook"
 )
 
 // hooks is a merchant's webhook endpoint. It refuses every tenth event when it
 // comes first.
 type hooks struct {
-	url string
+	url, endpoint string
 
 	mu       sync.Mutex
 	verifier webhook.Verifier
@@ -27,6 +28,7 @@ type hooks struct {
 	tried    map[string]int
 	events   map[string]event // by ID
 	forged   int
+	slowest  time.Duration // from the event to its arrival
 }
 
 // event is what a webhook tells.
@@ -63,10 +65,11 @@ func openHooks(ctx context.Context, t *testing.T, m *merchant) *hooks {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: patience}
 	go func() { _ = server.Serve(l) }() // it ends with Close
 	t.Cleanup(func() { _ = server.Close() })
-	var endpoint struct{ Secret string }
+	var endpoint struct{ ID, Secret string }
 	if err := m.post(ctx, "/v1/webhook_endpoints", "hooks", object{"url": h.url, "events": []string{"*"}}, &endpoint); err != nil {
 		t.Fatal(err)
 	}
+	h.endpoint = endpoint.ID
 	m.told = nil // its replay shows the secret no more
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -99,6 +102,9 @@ func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
+	if _, again := h.events[e.ID]; !again {
+		h.slowest = max(h.slowest, time.Since(ids.IDTime(e.ID)))
+	}
 	h.events[e.ID] = e
 }
 
@@ -115,14 +121,23 @@ func (h *hooks) missing(all []event) []string {
 	return ids
 }
 
+// story tells what the gateway's log says of an event.
+func (h *hooks) story(ctx context.Context, m *merchant, event string) string {
+	tries, err := list[json.RawMessage](ctx, m, "/v1/webhook_endpoints/"+h.endpoint+"/deliveries?event="+event)
+	if err != nil {
+		return fmt.Sprintf("%s, whose log cannot be read: %v", event, err)
+	}
+	return fmt.Sprintf("%s, %s old, tries in the log: %s", event, time.Since(ids.IDTime(event)).Round(time.Second), tries)
+}
+
 // arrived waits until every event that the gateway has recorded has come, and
 // compares the last of each payment with what the payment is now.
-func (h *hooks) arrived(ctx context.Context, t *testing.T, m *merchant) (events, repeats int) {
+func (h *hooks) arrived(ctx context.Context, t *testing.T, m *merchant) (events, repeats int, slowest time.Duration) {
 	t.Helper()
 	all, err := list[event](ctx, m, "/v1/events?limit=100")
 	if err != nil {
 		t.Error(err)
-		return 0, 0
+		return 0, 0, 0
 	}
 	for deadline := time.Now().Add(patience); len(h.missing(all)) > 0 && time.Now().Before(deadline); {
 		if !wait(ctx, 200*time.Millisecond) {
@@ -130,12 +145,12 @@ func (h *hooks) arrived(ctx context.Context, t *testing.T, m *merchant) (events,
 		}
 	}
 	if missing := h.missing(all); len(missing) > 0 {
-		t.Errorf("webhooks: %d of %d events have not arrived, the first of them %s", len(missing), len(all), missing[0])
+		t.Errorf("webhooks: %d of %d events have not arrived, the first of them %s", len(missing), len(all), h.story(ctx, m, missing[0]))
 	}
 	payments, err := list[payment](ctx, m, "/v1/payments?limit=100")
 	if err != nil {
 		t.Error(err)
-		return 0, 0
+		return 0, 0, 0
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -148,7 +163,7 @@ func (h *hooks) arrived(ctx context.Context, t *testing.T, m *merchant) (events,
 	if wrong := h.contradictions(payments); len(wrong) > 0 {
 		t.Errorf("webhooks: %d contradict the end, the first of them %s", len(wrong), wrong[0])
 	}
-	return len(all), repeats
+	return len(all), repeats, h.slowest
 }
 
 // contradictions compares the last event of each payment, by its sequence, with

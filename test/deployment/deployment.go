@@ -7,6 +7,7 @@ package deployment
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -15,7 +16,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,6 +53,8 @@ type Config struct {
 	// Redis is the URL of the counters that nodes share; "" = there are no limits.
 	// The limit itself is one that nobody reaches.
 	Redis string
+	// Profiling has every gateway serve profiles at its admin endpoint.
+	Profiling bool
 }
 
 // Deployment is a gateway, or several, and their simulator. Its methods are for
@@ -66,7 +68,10 @@ type Deployment struct {
 	// Secrets must never turn up in what the gateway writes, by name.
 	Secrets  map[string]string
 	balancer *Process
-	merchant string // its ID
+	// balancerAdmin is its operators' host:port.
+	balancerAdmin string
+	merchant      string // its ID
+	issuer        *ecdsa.PrivateKey
 }
 
 // Build builds cmd/purser into dir once, unless PURSER_BINARY names a binary
@@ -114,7 +119,7 @@ func Open(ctx context.Context, cfg Config) (*Deployment, error) {
 			return nil, err
 		}
 	}
-	if err := d.makeSecrets(); err != nil {
+	if err := errors.Join(d.makeSecrets(), d.makeIssuer()); err != nil {
 		return nil, err
 	}
 	if cfg.Nodes > 1 {
@@ -132,7 +137,7 @@ func Open(ctx context.Context, cfg Config) (*Deployment, error) {
 		return nil, errors.Join(err, d.Close())
 	}
 	if cfg.Nodes > 1 {
-		if err := d.balance(); err != nil {
+		if err := d.balance(ctx); err != nil {
 			return nil, errors.Join(err, d.Close())
 		}
 	}
@@ -150,16 +155,6 @@ func (d *Deployment) writeConfigs() error {
 // Path is a file of the deployment's folder.
 func (d *Deployment) Path(parts ...string) string {
 	return filepath.Join(append([]string{d.cfg.Dir}, parts...)...)
-}
-
-// FreePort tells a port of loopback that nobody listens on now.
-func FreePort(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("free port: %w", err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, errors.Join(err, l.Close())
 }
 
 // makeSecrets writes the gateway's own, and the keys of its accounts.
@@ -268,9 +263,15 @@ func (d *Deployment) caddyfile(n *Node) string {
 	if len(d.Nodes) > 1 {
 		delay = "shutdown_delay 1s"
 	}
+	profiling := ""
+	if d.cfg.Profiling {
+		profiling = "profiling"
+	}
 	return strings.NewReplacer(
 		"ADMIN", n.Admin, "URL", n.URL, "SIM", d.Simulator.URL, "APP", alipayApp, "STORE", d.store(), "MERCHANT", adyenMerchant,
 		"TIMEOUT", d.cfg.Timeout.String(), "NOTFOUND", d.cfg.NotFoundAfter.String(), "DELAY", delay, "LIMITS", d.limits(),
+		"ISSUER", issuerName, "AUDIENCE", tokenAudience, "JWKS", d.keySet(),
+		"PROFILING", profiling,
 	).Replace(`{
 	admin ADMIN
 	auto_https off
@@ -282,6 +283,12 @@ func (d *Deployment) caddyfile(n *Node) string {
 		LIMITS
 		pepper {file.pepper}
 		seal_key {file.seal_key}
+		PROFILING
+		jwt ISSUER {
+			audience AUDIENCE
+			jwks JWKS
+			merchants *
+		}
 		webhooks {
 			allow 127.0.0.1/32
 			allow_http

@@ -11,8 +11,12 @@ import (
 
 // server is a server of an adapted configuration, as far as it is looked at.
 type server struct {
-	Routes []shippedRoute
-	Errors struct{ Routes []shippedRoute }
+	Routes         []shippedRoute
+	Errors         struct{ Routes []shippedRoute }
+	AutomaticHTTPS struct {
+		Disable          bool
+		DisableRedirects bool `json:"disable_redirects"`
+	} `json:"automatic_https"`
 }
 
 type shippedRoute struct {
@@ -21,8 +25,8 @@ type shippedRoute struct {
 }
 
 // TestShippedConfigurations holds that no request falls through to Caddy's empty
-// 200, and that Caddy's errors have our form, in every configuration that we hand
-// out.
+// 200, that plain http is not sent on to https, and that Caddy's errors have our
+// form, in every configuration that we hand out.
 func TestShippedConfigurations(t *testing.T) {
 	g := open(t)
 	for name, value := range map[string]string{
@@ -47,6 +51,9 @@ func TestShippedConfigurations(t *testing.T) {
 					continue // what Prometheus reads, and the simulator's door
 				}
 				checked++
+				if https := s.AutomaticHTTPS; !https.Disable && !https.DisableRedirects {
+					t.Errorf("%s: plain http is sent on to https", name)
+				}
 				last := s.Routes[len(s.Routes)-1]
 				if len(last.Match) > 0 || !strings.Contains(string(last.Handle), "payments_gateway") && !strings.Contains(string(last.Handle), "payments_problem") {
 					t.Errorf("%s: another host's requests reach the empty answer: the last route is for %v, %s", name, last.Match, last.Handle)

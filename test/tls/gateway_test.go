@@ -3,7 +3,6 @@
 package tls
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/x509"
@@ -77,13 +76,7 @@ func start(t *testing.T) gateway {
 	}
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		lines, told := bufio.NewScanner(out), false
-		for lines.Scan() {
-			if lines.Text() == "ready" && !told {
-				told = true
-				close(ready)
-			}
-		}
+		deployment.ReadLines(out, "ready", func() { close(ready) })
 		ended <- cmd.Wait()
 	}()
 	select {

@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/purser-pay/purser/test/deployment"
 )
 
 const (
@@ -27,16 +28,18 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := typed(t)
-	named := []string{"8443", "2019"}
-	free := freePorts(t, len(named))
-	for i, port := range named {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, port := range []string{"8443", "2019"} {
 		if !strings.Contains(script, ":"+port) {
 			t.Errorf("the section has no port %s", port)
 		}
-		script = strings.ReplaceAll(script, ":"+port, ":"+free[i])
+		free, err := deployment.FreePort(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script = strings.ReplaceAll(script, ":"+port, ":"+free)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
@@ -86,21 +89,3 @@ func typed(t *testing.T) string {
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
-// freePorts are n ports that nobody listens at. All are held until all are known,
-// or the system might give the same one twice.
-func freePorts(t *testing.T, n int) []string {
-	t.Helper()
-	ports := make([]string, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		if _, ports[i], err = net.SplitHostPort(l.Addr().String()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return ports
-}

@@ -150,13 +150,7 @@ func (s *terminal) serve(t *testing.T, command string) {
 	ready := make(chan struct{})
 	s.ended = make(chan error, 1)
 	go func() {
-		lines, told := bufio.NewScanner(out), false
-		for lines.Scan() {
-			if lines.Text() == "ready" && !told {
-				told = true
-				close(ready)
-			}
-		}
+		deployment.ReadLines(out, "ready", func() { close(ready) })
 		s.ended <- s.cmd.Wait()
 	}()
 	select {
