@@ -56,8 +56,8 @@ type Config struct {
 type Engine struct {
 	cfg Config
 	// wake tells each worker that something is due now.
-	wake  map[store.Queue]chan struct{}
-	lanes *lanes
+	wake            map[store.Queue]chan struct{}
+	lanes, expiries *lanes
 
 	mu sync.Mutex
 	// asked is when each payment was last asked after by a merchant, or by its payer.
@@ -68,7 +68,8 @@ type Engine struct {
 func New(cfg Config) *Engine {
 	e := &Engine{
 		cfg: cfg, wake: map[store.Queue]chan struct{}{}, asked: map[string]time.Time{},
-		lanes: newLanes(cfg.Now, recoverWidth, len(cfg.Accounts)),
+		lanes:    newLanes(cfg.Now, recoverWidth, len(cfg.Accounts)),
+		expiries: newLanes(cfg.Now, expireWidth, len(cfg.Accounts)),
 	}
 	for _, w := range e.workers() {
 		e.wake[w.queue] = make(chan struct{}, 1)

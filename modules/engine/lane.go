@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// A PSP that hangs holds up the recovery of its own payments, and of no other's: each
-// account has a share of recovery's places. What comes beyond it is put off, in the
+// A PSP that hangs holds up the recovery and the expiry of its own payments, and of no
+// other's: each account has a share of the places. What comes beyond it is put off, in the
 // order in which it came, at the pace at which the account's PSP answers.
 const (
-	// laneShare is the part of the places that one of several accounts may have.
+	// laneShare is the part of a queue's places that one of several accounts may have.
 	laneShare = 4
 	// laneGuess is how long an exchange takes at a PSP that was not asked yet.
 	laneGuess = 100 * time.Millisecond
@@ -18,7 +18,7 @@ const (
 	leastOff, mostOff = 50 * time.Millisecond, time.Minute
 )
 
-// lanes is what recovery knows of the accounts, in memory.
+// lanes is what a queue's workers know of the accounts, in memory.
 type lanes struct {
 	now   func() time.Time
 	share int // 0 = no bound

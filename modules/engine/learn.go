@@ -68,7 +68,7 @@ func learn(p *payment.Payment, a *payment.Attempt, n news) (verdict, error) {
 			doubt(p, a)
 			return verdict{}, nil
 		}
-		return refused(p, a, payment.Fail(payment.PSPUnavailable), n)
+		return turnedAway(p, a, payment.Fail(payment.PSPUnavailable), n)
 	case connector.Answered:
 	}
 	r := n.exchange.Result
@@ -563,7 +563,24 @@ func rejected(p *payment.Payment, a *payment.Attempt, r connector.Result, n news
 		doubt(p, a)
 		return verdict{}, nil
 	}
-	return refused(p, a, r.Failure, n)
+	return turnedAway(p, a, r.Failure, n)
+}
+
+// insistFor is how long a closing that is turned away is made again. A PSP that
+// refuses it for longer refuses it for good; money that still comes is booked,
+// and shown as conflicted.
+const insistFor = 15 * time.Minute
+
+// turnedAway settles an attempt that the PSP did not look at, or never got. A
+// closing stays open and is made again: its payment is not declined while the
+// payer can still pay it.
+func turnedAway(p *payment.Payment, a *payment.Attempt, f *payment.Failure, n news) (verdict, error) {
+	if a.Purpose == payment.PurposeClose && a.Status.Open() && n.now.Sub(a.StartedAt) < insistFor {
+		taken(a, connector.Result{Again: true})
+		weigh(p)
+		return verdict{}, nil
+	}
+	return refused(p, a, f, n)
 }
 
 // learnVoid applies the PSP's word on a void, a closing or a reversal. The
@@ -599,7 +616,15 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 		}
 		return nil
 	case connector.Declined:
-		if n.by == byQuery { // the charge itself was declined: nothing is left to void
+		switch {
+		case n.by == byQuery && r.Payable:
+			if n.asOf.Sub(lastSent(a)) < n.notFoundAfter {
+				return nil // it may still be on its way
+			}
+			a.Doubt = false
+			_, err := turnedAway(p, a, payment.Fail(payment.ProcessingError), n)
+			return err
+		case n.by == byQuery: // the charge itself was declined: nothing is left to void
 			return learnRelease(p, charge, n)
 		}
 		_, err := refused(p, a, r.Failure, n)

@@ -671,3 +671,53 @@ func TestDeadPSPHoldsUpNobody(t *testing.T) {
 	close(release)
 	<-done
 }
+
+// TestDeadPSPHoldsUpNoExpiry: with any number of payments that expire at a PSP that
+// hangs, those that it has nothing to do with end in time.
+func TestDeadPSPHoldsUpNoExpiry(t *testing.T) {
+	w := newWorld(t, 1)
+	in := walletPayment(1000, payment.FlowQR)
+	in.ExpiresAt = w.now().Add(10 * time.Minute)
+	const hanging = 40 // more than there are places
+	for i := range hanging {
+		w.mustCreate(t, fmt.Sprint("k", i), in)
+	}
+	in.Confirm, in.Method, in.ExpiresAt = false, nil, in.ExpiresAt.Add(time.Second)
+	id := read(t, w.mustCreate(t, "other", in)).ID
+	w.pass(11 * time.Minute)
+	expired, release := make(chan struct{}), make(chan struct{})
+	see := sync.OnceFunc(func() { close(expired) })
+	cfg := w.cfg
+	cfg.Store = updateHook{w.store, func() {
+		if w.payment(id).Status == payment.Expired {
+			see()
+		}
+	}}
+	cfg.Exchange = funcExchange(func(context.Context, *connector.Account, connector.Call) connector.Exchange {
+		<-release
+		return connector.Exchange{Outcome: connector.Unknown, Err: errors.New("silence"), Sends: 1}
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { engine.New(cfg).Run(ctx); close(done) }()
+	select {
+	case <-expired:
+	case <-time.After(30 * time.Second):
+		t.Errorf("with %d that expire at a PSP that hangs, nothing else expires", hanging)
+	}
+	stop()
+	close(release)
+	<-done
+}
+
+// updateHook does something after each change.
+type updateHook struct {
+	store.Store
+	after func()
+}
+
+func (s updateHook) Update(ctx context.Context, fn func(store.Tx) error) error {
+	err := s.Store.Update(ctx, fn)
+	s.after()
+	return err
+}

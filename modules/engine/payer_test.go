@@ -136,6 +136,7 @@ func TestUnattendedIsClosed(t *testing.T) {
 		status, outcome string // as the merchant first hears
 	}{
 		{"answered", "", "failed", "known"},
+		{"turned away", "429", "processing", "known"},
 		{"lost before", "reset_before", "processing", "unknown"},
 		{"lost after", "reset_after", "processing", "unknown"},
 	} {
@@ -160,6 +161,26 @@ func TestUnattendedIsClosed(t *testing.T) {
 				t.Errorf("%d challenges can still be passed", n)
 			}
 		})
+	}
+}
+
+// A PSP that never lets the charge be closed does not keep its payment open for
+// ever; who pays it then has paid, and an operator hears of it.
+func TestUnattendedIsLeftOpen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.fault("stripe", "void", "429", 1_000)
+	o := r.unattended(payment.CaptureAutomatic)
+	if p := r.live(o.ID, 10*time.Minute); p.Status != payment.Processing {
+		t.Errorf("after 10 minutes: got %s, want processing", p.Status)
+	}
+	p := r.live(o.ID, 4*time.Hour)
+	if p.Status != payment.Failed || p.Outcome != payment.Known || p.Error == nil || p.Error.Code != payment.AuthenticationRequired {
+		t.Errorf("in the end %s, %s, %+v, want failed for authentication_required", p.Status, p.Outcome, p.Error)
+	}
+	r.control(http.MethodPost, "/_sim/challenges/"+r.sim.Books().Challenges(true)[0].ID, `{"result":"succeed"}`)
+	if p, err := r.eng.Sync(t.Context(), o.ID); err != nil || p.Outcome != payment.Conflicted || p.Current().Captured == 0 {
+		t.Errorf("paid after all: got %s, %+v, %v, want conflicted, and the money booked", p.Outcome, p.Current(), err)
 	}
 }
 

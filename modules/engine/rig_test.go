@@ -204,7 +204,12 @@ func (r *rig) settle(id string, d time.Duration) payment.Payment {
 	r.mu.Lock()
 	r.dials = nil
 	r.mu.Unlock()
-	var p payment.Payment
+	return r.live(id, d)
+}
+
+// live lets time d pass, or as much as the payment's attempts are pending.
+func (r *rig) live(id string, d time.Duration) (p payment.Payment) {
+	r.t.Helper()
 	for passed := time.Duration(0); passed < d; passed += time.Second {
 		if _, err := r.eng.Work(r.t.Context()); err != nil {
 			r.t.Fatal(err)

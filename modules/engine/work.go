@@ -39,16 +39,16 @@ type worker struct {
 	work  func(ctx context.Context, i store.Item) error
 }
 
-// recoverWidth is how many looks may be under way at a time.
-const recoverWidth = 64
+// recoverWidth and expireWidth are how many looks may be under way at a time.
+const recoverWidth, expireWidth = 64, 16
 
 // The queues do not wait for each other: a PSP that answers slowly holds up the
-// recovery of its own payments, and no webhook.
+// recovery and the expiry of its own payments, and no webhook.
 func (e *Engine) workers() []worker {
 	return []worker{
 		{store.Inbound, 16, holdInbound, e.workInbound},
 		{store.Recover, recoverWidth, e.hold(), e.workRecover},
-		{store.Expire, 16, e.hold(), e.workExpire},
+		{store.Expire, expireWidth, e.hold(), e.workExpire},
 	}
 }
 
@@ -276,10 +276,8 @@ func (e *Engine) workExpire(ctx context.Context, i store.Item) error {
 	switch p.Status {
 	case payment.RequiresPaymentMethod, payment.RequiresConfirmation:
 		return e.expireUnsent(ctx, i)
-	case payment.RequiresAction, payment.Processing:
-		err = e.expireSent(ctx, &p)
-	case payment.RequiresCapture:
-		err = e.lookAt(ctx, &p)
+	case payment.RequiresAction, payment.Processing, payment.RequiresCapture:
+		err = e.expireAsked(ctx, &p)
 	case payment.Succeeded, payment.Failed, payment.Canceled, payment.Expired:
 	}
 	if err != nil {
@@ -327,6 +325,21 @@ func (e *Engine) expireUnsent(ctx context.Context, i store.Item) error {
 		_, err = e.save(tx, m, &p, "")
 		return err
 	})
+}
+
+// expireAsked asks the PSP, in the share of places that its account has.
+func (e *Engine) expireAsked(ctx context.Context, p *payment.Payment) error {
+	if c := p.Current(); c != nil {
+		leave, err := e.expiries.enter(c.Account)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	if p.Status == payment.RequiresCapture {
+		return e.lookAt(ctx, p)
+	}
+	return e.expireSent(ctx, p)
 }
 
 // expireSent asks the PSP, and closes what the payer could still pay.
