@@ -104,12 +104,12 @@ func firstOr(first *response, err error) (response, error) {
 	return *first, nil
 }
 
-// giveBack lets a key go whose call came to nothing.
+// giveBack lets a key go whose call came to nothing, unless a repeat has taken it over.
 func (a *API) giveBack(ctx context.Context, key store.IdempotencyKey, keyed bool) error {
 	if !keyed {
 		return nil
 	}
-	return a.cfg.Store.Update(ctx, func(tx store.Tx) error { return tx.DeleteKey(key.KeyScope) })
+	return a.cfg.Store.Update(ctx, func(tx store.Tx) error { return tx.DeleteKey(key) })
 }
 
 func (a *API) listDeliveries(rq *request) (response, error) {

@@ -134,8 +134,10 @@ type Tx interface {
 	// nobody holds is [ErrNotFound], and one that has its answer [ErrConflict]: its
 	// lease had ended, and somebody else was quicker.
 	PutKey(k IdempotencyKey) error
-	// DeleteKey gives a claimed key back; an absent one is no error.
-	DeleteKey(k KeyScope) error
+	// DeleteKey gives a key back that was claimed with k's lease. One that has its
+	// answer, or that somebody else has taken over, stays; that is no error, nor is an
+	// absent one.
+	DeleteKey(k IdempotencyKey) error
 
 	// PutEvent adds an event; an ID that is taken is [ErrConflict]. For each
 	// enabled endpoint of its merchant and mode that wants its type, it puts an

@@ -122,7 +122,7 @@ func (room *room) roundTrip(ctx context.Context, e *encoded, now func() time.Tim
 		return arrival{err: err}
 	}
 	p := &probe{now: now}
-	resp, err := room.tripper.RoundTrip(e.request(httptrace.WithClientTrace(ctx, p.trace()))) //nolint:bodyclose // readCapped closes it
+	resp, err := room.tripper.RoundTrip(e.request(httptrace.WithClientTrace(ctx, p.trace())))
 	if err != nil {
 		left := p.left(room.traces)
 		return arrival{left: left, reused: p.reused, connected: p.connected, err: err}

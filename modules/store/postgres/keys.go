@@ -67,6 +67,6 @@ func (t *tx) PutKey(k store.IdempotencyKey) error {
 }
 
 // DeleteKey implements [store.Tx].
-func (t *tx) DeleteKey(k store.KeyScope) error {
-	return t.put("delete idempotency key", wDeleteKey, nil, k.Merchant, string(k.Mode), k.Key)
+func (t *tx) DeleteKey(k store.IdempotencyKey) error {
+	return t.put("delete idempotency key", wDeleteKey, nil, k.Merchant, string(k.Mode), k.Key, floor(k.Lease))
 }

@@ -253,7 +253,7 @@ func everything(t *testing.T, s *Store) {
 			tx.PutDelivery(payment.Delivery{ID: "whd_x"}), tx.Enqueue(store.Recover, store.Item{ID: "x"}), tx.Dequeue(store.Recover, "x"),
 			tx.Return(store.Recover, store.Item{ID: "x"}, nil), tx.Return(store.Recover, store.Item{ID: "x"}, &store.Item{ID: "x"}),
 			tx.PutMerchant(access.Merchant{ID: "m"}), tx.PutAPIKey(access.Key{ID: "k"}),
-			tx.PutTokenRevocation(access.TokenRevocation{RevokedAt: now}), tx.PutSetting("x", ""), tx.DeleteKey(key.KeyScope), read(tx))
+			tx.PutTokenRevocation(access.TokenRevocation{RevokedAt: now}), tx.PutSetting("x", ""), tx.DeleteKey(key), read(tx))
 		if err != nil {
 			return err
 		}

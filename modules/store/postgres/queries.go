@@ -109,7 +109,7 @@ var (
 	wPutKey = updates(`UPDATE idempotency_keys SET fingerprint = $4, payment = $5, object = $6, lease = $7, status = $8,
 			success = $9, content_type = $10, body = $11, expires = $12
 		WHERE merchant = $1 AND mode = $2 AND key = $3 AND status = 0`)
-	wDeleteKey = always(`DELETE FROM idempotency_keys WHERE merchant = $1 AND mode = $2 AND key = $3`)
+	wDeleteKey = always(`DELETE FROM idempotency_keys WHERE merchant = $1 AND mode = $2 AND key = $3 AND lease = $4 AND status = 0`)
 
 	wPutEvent = inserts(insertEvent)
 	// An endpoint that names no types wants all of them.

@@ -78,9 +78,10 @@ func (t *tx) PutKey(k store.IdempotencyKey) error {
 }
 
 // DeleteKey implements [store.Tx].
-func (t *tx) DeleteKey(k store.KeyScope) error {
+func (t *tx) DeleteKey(k store.IdempotencyKey) error {
 	b := t.c.bind(qDeleteKey)
-	scope(&b, k)
+	scope(&b, k.KeyScope)
+	b.time(k.Lease)
 	_, err := t.wrote("delete idempotency key", &b)
 	return err
 }

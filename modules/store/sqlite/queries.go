@@ -123,7 +123,7 @@ var texts = [queries]string{ //nolint:gosec // G101: SQL about keys is no key
 	qPutKey: `UPDATE idempotency_keys SET fingerprint = ?, payment = ?, object = ?, lease = ?, status = ?, success = ?,
 			content_type = ?, body = ?, expires = ?
 		WHERE merchant = ? AND mode = ? AND key = ? AND status = 0`,
-	qDeleteKey: `DELETE FROM idempotency_keys WHERE merchant = ? AND mode = ? AND key = ?`,
+	qDeleteKey: `DELETE FROM idempotency_keys WHERE merchant = ? AND mode = ? AND key = ? AND lease = ? AND status = 0`,
 	qSweep: `DELETE FROM idempotency_keys WHERE n IN
 		(SELECT n FROM idempotency_keys WHERE expires <= ? ORDER BY expires LIMIT ?)`,
 	qEndLeases: `UPDATE idempotency_keys SET lease = ?1 WHERE status = 0 AND lease > ?1`,

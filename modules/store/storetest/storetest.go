@@ -41,6 +41,7 @@ func Run(t *testing.T, open Open) {
 		{"context", testContext},
 		{"close", testClose},
 		{"idempotency keys", testKeys},
+		{"idempotency key given back", testKeyGivenBack},
 		{"expired idempotency keys", testExpiredKeys},
 		{"idempotency key race", testKeyRace},
 		{"idempotency key scope", testKeyScope},

@@ -133,7 +133,7 @@ func testRollback(t *testing.T, b *bench) {
 		changed := before.payment
 		changed.Version, changed.Description = 2, "changed"
 		if err := errors.Join(tx.PutPayment(&changed), tx.Dequeue(store.Expire, before.item.ID),
-			tx.DeleteKey(before.key.KeyScope)); err != nil {
+			tx.DeleteKey(before.key)); err != nil {
 			return err
 		}
 		return mine
