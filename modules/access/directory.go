@@ -31,8 +31,9 @@ var (
 )
 
 // Directory answers who a key belongs to without a look-up in the store: it
-// holds a snapshot of all merchants and keys, which [Directory.Refresh]
-// replaces as a whole. Where others write to the store as well, a key that they have
+// holds a snapshot of all merchants and keys. [Directory.Refresh] replaces it as a
+// whole; [Directory.CatchUp] makes the next one out of it and of what has changed, at
+// a cost that does not grow with what has not. Where others write to the store as well, a key that they have
 // only just made is looked up, and every key while this node has lost touch with them;
 // see [Directory.Distrust]. Safe for concurrent use; Authenticate takes no lock.
 type Directory struct {
@@ -42,6 +43,8 @@ type Directory struct {
 	dummy    [sha256.Size]byte // what an unknown key's hash is compared with
 	refresh  sync.Mutex        // an older reading must not overwrite a newer one
 	snapshot atomic.Pointer[snapshot]
+	some     Some
+	owed     ledger
 
 	current func() bool // the snapshot may be believed; nil = always
 	lookup  Lookup
@@ -95,10 +98,12 @@ func (d *Directory) find(ctx context.Context, id string) (k Key, known, employed
 		return k, false, false, ErrNotLoaded
 	}
 	if d.current == nil || d.current() {
-		k, known = s.keys[id]
+		found := s.keys.get(id)
+		if known = found != nil; !known {
+			found = &Key{} // it takes the same path
+		}
 		if known || d.lookup == nil || !young(id, d.now()) {
-			_, employed = s.merchants[k.Merchant]
-			return k, known, employed, nil
+			return *found, known, s.merchants.get(found.Merchant) != nil, nil
 		}
 	}
 	m, k, err := d.lookup(ctx, id)
@@ -119,8 +124,8 @@ func young(id string, now time.Time) bool {
 }
 
 type snapshot struct {
-	merchants map[string]Merchant
-	keys      map[string]Key
+	merchants *table[Merchant]
+	keys      *table[Key]
 }
 
 // NewDirectory returns an empty directory. Pepper keys the hashes; load reads
@@ -130,50 +135,14 @@ func NewDirectory(pepper []byte, load func(context.Context) ([]Merchant, []Key, 
 	mac := hmac.New(sha256.New, pepper)
 	mac.Write([]byte("no key has this hash"))
 	mac.Sum(d.dummy[:0])
+	d.owed.add(debt{everything: true})
 	return d
-}
-
-// Refresh reads the merchants and keys anew. Where that fails, the old snapshot
-// stays.
-func (d *Directory) Refresh(ctx context.Context) error {
-	d.refresh.Lock()
-	defer d.refresh.Unlock()
-	merchants, keys, err := d.load(ctx)
-	if err != nil {
-		return fmt.Errorf("read the keys: %w", err)
-	}
-	s := &snapshot{
-		merchants: make(map[string]Merchant, len(merchants)),
-		keys:      make(map[string]Key, len(keys)),
-	}
-	for _, m := range merchants {
-		s.merchants[m.ID] = m
-	}
-	for _, k := range keys {
-		s.keys[k.ID] = k
-	}
-	old := d.snapshot.Swap(s)
-	d.tellRevoked(old, s)
-	return nil
 }
 
 // WatchRevocations has told called for each key that was revoked since the last
 // reading, with how long ago that was: so long this node may have taken it. It is
 // called before the directory is used, if at all.
 func (d *Directory) WatchRevocations(told func(lag time.Duration)) { d.revoked = told }
-
-func (d *Directory) tellRevoked(old, s *snapshot) {
-	if old == nil || d.revoked == nil {
-		return
-	}
-	now := d.now()
-	for id, k := range s.keys {
-		was, known := old.keys[id]
-		if known && was.RevokedAt.IsZero() && !k.RevokedAt.IsZero() && !k.RevokedAt.After(now) {
-			d.revoked(now.Sub(k.RevokedAt))
-		}
-	}
-}
 
 // Authenticate is [Directory.AuthenticateFrom] for a caller whose address is not
 // known, and from whom a key with a list of networks is therefore not taken.
@@ -251,6 +220,9 @@ func (d *Directory) Merchant(id string) (Merchant, bool) {
 	if s == nil {
 		return Merchant{}, false
 	}
-	m, ok := s.merchants[id]
-	return m, ok
+	m := s.merchants.get(id)
+	if m == nil {
+		return Merchant{}, false
+	}
+	return *m, true
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -67,12 +68,39 @@ func createMerchant(c call) error {
 }
 
 // change writes to the store, and lets the directory see it before the operator
-// hears that it was done.
+// hears that it was done. One who hangs up meanwhile does not keep a key alive: where
+// there are no other nodes, nobody else would have it read.
 func (c call) change(fn func(store.Tx) error) error {
-	if err := c.ground.store.Update(c.r.Context(), fn); err != nil {
+	var written []news
+	err := c.ground.store.Update(c.r.Context(), func(tx store.Tx) error { return fn(writtenTx{tx, &written}) })
+	if err != nil && !errors.Is(err, store.ErrUncertain) {
 		return err
 	}
-	return c.directory.Refresh(c.r.Context())
+	for _, w := range written {
+		noteIn(c.directory)(w)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), relayPatience)
+	defer cancel()
+	return errors.Join(err, c.directory.CatchUp(ctx))
+}
+
+// writtenTx notes which merchants and keys are written. What a run writes that is
+// thrown away is noted as well, and does no harm.
+type writtenTx struct {
+	store.Tx
+	written *[]news
+}
+
+// PutMerchant writes a merchant and notes it.
+func (t writtenTx) PutMerchant(m access.Merchant) error {
+	*t.written = append(*t.written, news{kind: keysChanged, merchant: m.ID})
+	return t.Tx.PutMerchant(m)
+}
+
+// PutAPIKey writes a key and notes it.
+func (t writtenTx) PutAPIKey(k access.Key) error {
+	*t.written = append(*t.written, news{kind: keysChanged, key: k.ID})
+	return t.Tx.PutAPIKey(k)
 }
 
 // issuedKey is a new key as its maker sees it, once.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -43,9 +44,10 @@ func newOffice(t *testing.T) *office {
 	pepper := bytes.Repeat([]byte{2}, keyBytes)
 	log := slog.New(slog.NewJSONHandler(&o.audited, nil))
 	o.App = &App{
-		pepper: pepper, box: box, log: log, auditLog: log, directory: access.NewDirectory(pepper, allKeys(s), time.Now),
+		pepper: pepper, box: box, log: log, auditLog: log, directory: access.NewDirectory(pepper, store.AllKeys(s), time.Now),
 		ground: &ground{store: s, ids: &payment.IDs{Now: time.Now, Random: rand.Reader}},
 	}
+	o.directory.ReadSome(store.SomeKeys(s))
 	m, err := o.issuer().CreateMerchant("Shop")
 	if err != nil {
 		t.Fatal(err)
@@ -184,5 +186,63 @@ func TestKeyGuards(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "MC4C") {
 			t.Errorf("%s: the error quotes a key: %v", name, err)
 		}
+	}
+}
+
+// hungUp is a store whose caller hangs up as soon as the commit is done.
+type hungUp struct {
+	store.Store
+	hangUp func()
+	err    error // what is told of the commit
+}
+
+func (s hungUp) Update(ctx context.Context, fn func(store.Tx) error) error {
+	err := s.Store.Update(ctx, fn)
+	s.hangUp()
+	return errors.Join(err, s.err)
+}
+
+// TestRevocationIsRead: a key that was revoked is refused when the operator has the
+// answer, and also where the operator hung up, or nobody can say whether it is durable.
+func TestRevocationIsRead(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		hangUp bool
+		told   error
+	}{
+		{"as it should be", false, nil},
+		{"the operator hangs up", true, nil},
+		{"the commit is uncertain", false, store.ErrUncertain},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := newOffice(t)
+			answer, err := o.do(t, createKey, "", map[string]any{"merchant": o.merchant, "mode": "test"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var made issuedKey
+			if err := json.Unmarshal(answer, &made); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := o.directory.Authenticate(t.Context(), made.Key); err != nil {
+				t.Fatalf("a new key: got error %v, want none", err)
+			}
+			ctx, hangUp := context.WithCancel(t.Context())
+			defer hangUp()
+			if !tt.hangUp {
+				hangUp = func() {}
+			}
+			o.ground.store = hungUp{o.ground.store, hangUp, tt.told}
+			r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader("{}"))
+			r.SetPathValue("id", made.ID)
+			if err := revokeKey(call{o.App, httptest.NewRecorder(), r, new(bool)}); !errors.Is(err, tt.told) {
+				t.Errorf("got error %v, want %v", err, tt.told)
+			}
+			if _, err := o.directory.Authenticate(t.Context(), made.Key); !errors.Is(err, access.ErrUnauthenticated) {
+				t.Errorf("a revoked key: got error %v, want %v", err, access.ErrUnauthenticated)
+			}
+		})
 	}
 }

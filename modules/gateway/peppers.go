@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -47,14 +48,15 @@ func (a *App) keyPeppers() [][]byte {
 // rehash stores the hash of a key under the current pepper, and has the directory
 // read it. Whoever calls with the key does not wait for that, and where it fails the
 // key stays good.
-func (g *ground) rehash(refresh func(context.Context) error) func(context.Context, access.Key) {
+func (g *ground) rehash(d *access.Directory) func(context.Context, access.Key) {
 	return func(_ context.Context, k access.Key) {
 		go func() { //nolint:gosec // the call that showed the key does not wait, and its end is not this one's
 			ctx, cancel := context.WithTimeout(context.Background(), usedTimeout)
 			defer cancel()
 			err := store.Rehash(ctx, g.store, k)
-			if err == nil {
-				err = refresh(ctx)
+			if err == nil || errors.Is(err, store.ErrUncertain) {
+				d.KeyChanged(k.ID)
+				err = errors.Join(err, d.CatchUp(ctx))
 			}
 			if log := g.log(); err != nil && log != nil {
 				log.Warn("the hash of a key stays under a former pepper for now", slog.String("key", k.ID), slog.String("error", err.Error()))

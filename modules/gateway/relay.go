@@ -31,8 +31,14 @@ type signal struct {
 	heard, read atomic.Int64
 
 	mu      sync.Mutex
-	hearers map[int]func(context.Context) error
+	hearers map[int]hearer
 	next    int
+}
+
+// hearer keeps a copy in memory.
+type hearer struct {
+	note func(news) // that it is out of date, at once; nil = it reads everything anyway
+	read func(context.Context) error
 }
 
 // startRelay listens until end; nil where there are no others to hear of.
@@ -42,8 +48,8 @@ func startRelay(c changes) *relay {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &relay{changes: c, stop: cancel, kinds: map[changeKind]*signal{}}
-	for _, k := range []changeKind{keysChanged, settingsChanged} {
-		s := &signal{wake: make(chan struct{}, 1), hearers: map[int]func(context.Context) error{}}
+	for _, k := range changeKinds {
+		s := &signal{wake: make(chan struct{}, 1), hearers: map[int]hearer{}}
 		r.kinds[k] = s
 		r.done.Go(func() { s.serve(ctx) })
 	}
@@ -59,23 +65,29 @@ func (r *relay) end() {
 }
 
 // heard takes news; it does not block.
-func (r *relay) heard(k changeKind) {
-	s := r.kinds[k]
-	s.heard.Add(1)
+func (r *relay) heard(n news) {
+	s := r.kinds[n.kind]
+	s.note(n)
 	select {
 	case s.wake <- struct{}{}:
 	default: // it will read once more anyway
 	}
 }
 
-// live tells whether keys in memory may be believed: whatever was committed more
-// than a second ago has been heard of and read.
-func (r *relay) live() bool {
-	return r == nil || r.changes.Live() && r.kinds[keysChanged].current()
+// live tells whether what is in memory of a kind may be believed: whatever was
+// committed more than a second ago has been heard of and read.
+func (r *relay) live(k changeKind) bool {
+	return r == nil || r.changes.Live() && r.kinds[k].current()
 }
 
 // hear has read called after each change of a kind, until forget is called.
 func (r *relay) hear(k changeKind, read func(context.Context) error) (forget func()) {
+	return r.hearEach(k, nil, read)
+}
+
+// hearEach is hear for one who reads only what has changed: note is told of each change
+// before read is called, and must not block.
+func (r *relay) hearEach(k changeKind, note func(news), read func(context.Context) error) (forget func()) {
 	if r == nil {
 		return func() {}
 	}
@@ -84,12 +96,25 @@ func (r *relay) hear(k changeKind, read func(context.Context) error) (forget fun
 	defer s.mu.Unlock()
 	id := s.next
 	s.next++
-	s.hearers[id] = read
+	s.hearers[id] = hearer{note, read}
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.hearers, id)
 	}
+}
+
+// note tells everybody what has changed, and only then counts it: a reading that has it
+// in its count has it noted.
+func (s *signal) note(n news) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.hearers {
+		if h.note != nil {
+			h.note(n)
+		}
+	}
+	s.heard.Add(1)
 }
 
 // serve reads again what has changed, as often as it takes.
@@ -116,8 +141,8 @@ func (s *signal) readAll(ctx context.Context) bool {
 	heard := s.heard.Load()
 	s.mu.Lock()
 	readers := make([]func(context.Context) error, 0, len(s.hearers))
-	for _, read := range s.hearers {
-		readers = append(readers, read)
+	for _, h := range s.hearers {
+		readers = append(readers, h.read)
 	}
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, relayPatience)

@@ -108,10 +108,10 @@ func (g *ground) knowRevoked(ctx context.Context) error {
 	g.revoked = access.NewRevokedTokens(allRevoked(g.store), time.Now)
 	g.revoked.Watch(func(lag time.Duration) { counters.revocations.Observe(lag.Seconds()) })
 	if g.relay != nil {
-		g.revoked.Distrust(g.relay.live, someRevoked(g.store))
+		g.revoked.Distrust(func() bool { return g.relay.live(tokensRevoked) }, someRevoked(g.store))
 	}
 	// Heard of before it is read: what changes in between is read again.
-	_ = g.relay.hear(keysChanged, g.revoked.Refresh) // for as long as there is a relay
+	_ = g.relay.hear(tokensRevoked, g.revoked.Refresh) // for as long as there is a relay
 	return g.revoked.Refresh(ctx)
 }
 
@@ -192,18 +192,8 @@ func (d *directory) Destruct() error {
 func openDirectory(ctx context.Context, of groundKey, peppers [][]byte, g *ground) (directoryKey, *access.Directory, error) {
 	key := directoryKey{of, sha256.Sum256(bytes.Join(peppers, nil))} // each has one length
 	shared, err := pooled(directories, key, func() (*directory, error) {
-		d := access.NewDirectory(peppers[0], allKeys(g.store), time.Now)
-		if err := d.Former(peppers[1:], g.rehash(d.Refresh)); err != nil {
-			return nil, fmt.Errorf("key_peppers: %w", err)
-		}
-		d.WatchRevocations(func(lag time.Duration) { counters.revocations.Observe(lag.Seconds()) })
-		if g.relay != nil {
-			d.Distrust(g.relay.live, oneKey(g.store))
-		}
-		// Heard of before it is read: what changes in between is read again.
-		forget := g.relay.hear(keysChanged, d.Refresh)
-		if err := d.Refresh(ctx); err != nil {
-			forget()
+		d, forget, err := g.newDirectory(ctx, peppers)
+		if err != nil {
 			return nil, err
 		}
 		return &directory{d, forget}, nil
@@ -214,33 +204,33 @@ func openDirectory(ctx context.Context, of groundKey, peppers [][]byte, g *groun
 	return key, shared.Directory, nil
 }
 
-// allKeys reads everybody who may call.
-func allKeys(s store.Store) func(context.Context) ([]access.Merchant, []access.Key, error) {
-	return func(ctx context.Context) (merchants []access.Merchant, keys []access.Key, err error) {
-		err = s.View(ctx, func(r store.Reader) error {
-			if merchants, err = r.Merchants(); err != nil {
-				return err
-			}
-			keys, err = r.APIKeys("")
-			return err
-		})
-		return merchants, keys, err
+// newDirectory reads the directory of a store, and keeps up with it until forget.
+func (g *ground) newDirectory(ctx context.Context, peppers [][]byte) (d *access.Directory, forget func(), err error) {
+	d = access.NewDirectory(peppers[0], store.AllKeys(g.store), time.Now)
+	d.ReadSome(store.SomeKeys(g.store))
+	if err := d.Former(peppers[1:], g.rehash(d)); err != nil {
+		return nil, nil, fmt.Errorf("key_peppers: %w", err)
 	}
+	d.WatchRevocations(func(lag time.Duration) { counters.revocations.Observe(lag.Seconds()) })
+	if g.relay != nil {
+		d.Distrust(func() bool { return g.relay.live(keysChanged) }, store.OneKey(g.store))
+	}
+	// Heard of before it is read: what changes in between is read again.
+	forget = g.relay.hearEach(keysChanged, noteIn(d), d.CatchUp)
+	if err := d.Refresh(ctx); err != nil {
+		forget()
+		return nil, nil, err
+	}
+	return d, forget, nil
 }
 
-// oneKey reads one key and its merchant.
-func oneKey(s store.Store) access.Lookup {
-	return func(ctx context.Context, id string) (m access.Merchant, k access.Key, err error) {
-		err = s.View(ctx, func(r store.Reader) (err error) {
-			m, k = access.Merchant{}, access.Key{}
-			if k, err = r.APIKey(id); err == nil {
-				m, err = r.Merchant(k.Merchant)
-			}
-			if errors.Is(err, store.ErrNotFound) {
-				return nil
-			}
-			return err
-		})
-		return m, k, err
+// noteIn notes in a directory what has changed.
+func noteIn(d *access.Directory) func(news) {
+	return func(n news) {
+		if n.merchant != "" {
+			d.MerchantChanged(n.merchant)
+		} else {
+			d.KeyChanged(n.key) // "" = anything
+		}
 	}
 }

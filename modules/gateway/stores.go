@@ -109,9 +109,16 @@ type changes interface {
 	// Live tells whether every change that was committed more than a second ago has
 	// been told.
 	Live() bool
-	// Run tells changes until ctx ends: the kind of what has changed, each kind once
-	// at the start and whenever some may have been missed.
-	Run(ctx context.Context, heard func(changeKind))
+	// Run tells changes until ctx ends, each after its commit; of each kind, any once at
+	// the start and whenever some may have been missed.
+	Run(ctx context.Context, heard func(news))
+}
+
+// news is something that somebody has written. Where it names neither a merchant nor
+// a key, any of its kind may have changed.
+type news struct {
+	kind          changeKind
+	merchant, key string // IDs
 }
 
 // changeKind is what of a node's memory is out of date.
@@ -119,9 +126,13 @@ type changeKind uint8
 
 // The kinds of change.
 const (
-	keysChanged     changeKind = iota // merchants, API keys or revocations of tokens
+	keysChanged     changeKind = iota // merchants or API keys
+	tokensRevoked                     // revocations of tokens
 	settingsChanged                   // a setting
 )
+
+// changeKinds lists them.
+var changeKinds = [...]changeKind{keysChanged, tokensRevoked, settingsChanged}
 
 func openSQLite(ctx context.Context, path string, log *slog.Logger) (*opened, error) {
 	s, err := sqlite.Open(ctx, sqlite.Config{Path: path, Now: time.Now, Log: log, Committed: counters.committed})
@@ -193,13 +204,10 @@ func (n *notices) Live() bool {
 }
 
 // Run hands changes on until ctx ends.
-func (n *notices) Run(ctx context.Context, heard func(changeKind)) {
+func (n *notices) Run(ctx context.Context, heard func(news)) {
 	w, err := n.store.Watch(ctx, func(_ context.Context, c postgres.Change) error {
-		if c.Kind != postgres.SettingChanged {
-			heard(keysChanged)
-		}
-		if c.Kind == postgres.SettingChanged || c.Kind == postgres.Everything {
-			heard(settingsChanged)
+		for _, told := range newsOf(c) {
+			heard(told)
 		}
 		return nil
 	})
@@ -209,6 +217,26 @@ func (n *notices) Run(ctx context.Context, heard func(changeKind)) {
 	n.watcher.Store(w)
 	<-ctx.Done()
 	w.Stop()
+}
+
+// newsOf says what a change in PostgreSQL means for the copies in memory.
+func newsOf(c postgres.Change) []news {
+	switch c.Kind {
+	case postgres.MerchantChanged:
+		return []news{{kind: keysChanged, merchant: c.ID}}
+	case postgres.APIKeyChanged:
+		return []news{{kind: keysChanged, key: c.ID}}
+	case postgres.TokensRevoked:
+		return []news{{kind: tokensRevoked}}
+	case postgres.SettingChanged:
+		return []news{{kind: settingsChanged}}
+	default: // everything; a kind that a newer release tells of may be anything
+		all := make([]news, len(changeKinds))
+		for i, kind := range changeKinds {
+			all[i].kind = kind
+		}
+		return all
+	}
 }
 
 // storePauses are the pauses before what a PSP has answered is written down again

@@ -94,10 +94,15 @@ type Reader interface {
 	Merchant(id string) (access.Merchant, error)
 	// Merchants returns all merchants, oldest first.
 	Merchants() ([]access.Merchant, error)
+	// MerchantsByID returns those of the merchants that are there, each once, in any
+	// order.
+	MerchantsByID(ids []string) ([]access.Merchant, error)
 	// APIKey returns a key with its hash and all that is secret about it.
 	APIKey(id string) (access.Key, error)
 	// APIKeys returns all keys of a merchant, or of all for "", oldest first.
 	APIKeys(merchant string) ([]access.Key, error)
+	// APIKeysByID returns those of the keys that are there, each once, in any order.
+	APIKeysByID(ids []string) ([]access.Key, error)
 
 	// TokenRevocation returns the one of a selector.
 	TokenRevocation(s access.TokenSelector) (access.TokenRevocation, error)

@@ -115,6 +115,20 @@ var defects = []defect{
 		pkg:  "./modules/access", test: "TestAuthenticateFrom",
 	},
 	{
+		name: "let a slow reading of keys undo a quicker one",
+		file: "modules/access/reading.go",
+		old:  "\td.refresh.Lock()\n\tdefer d.refresh.Unlock()\n\towed := d.owed.take()",
+		new:  "\towed := d.owed.take()",
+		pkg:  "./modules/access", test: "TestHeldReading",
+	},
+	{
+		name: "forget which keys have changed where they cannot be read",
+		file: "modules/access/reading.go",
+		old:  "d.owed.add(owed)",
+		new:  "",
+		pkg:  "./modules/access", test: "TestCatchUp",
+	},
+	{
 		name: "let a day's amount pass its limit",
 		file: "modules/engine/quota.go",
 		old:  "Limit: q.Limit, Expires",

@@ -129,6 +129,13 @@ func BenchmarkSpend(b *testing.B) {
 	})
 }
 
+func BenchmarkKeyChange(b *testing.B) {
+	storetest.BenchmarkKeyChange(b, func(t testing.TB) store.Store {
+		t.Helper()
+		return open(t, Config{DSN: schema(t), patience: calm})
+	})
+}
+
 func TestGrown(t *testing.T) {
 	storetest.Grown(t, func(t testing.TB) store.Store {
 		t.Helper()

@@ -19,9 +19,11 @@ const (
 	qEndpoints        = `SELECT data, version FROM endpoints WHERE merchant = $1 AND mode = ANY ($2) ORDER BY created, id`
 	qAllEndpoints     = `SELECT data, version FROM endpoints WHERE mode = ANY ($1) ORDER BY created, id`
 	qMerchant         = `SELECT data FROM merchants WHERE id = $1`
+	qSomeMerchants    = `SELECT data FROM merchants WHERE id = ANY ($1)`
 	qMerchants        = `SELECT data FROM merchants ORDER BY created, id`
 	qAccessKey        = `SELECT ` + accessKeyColumns + ` FROM api_keys WHERE id = $1`
 	qAccessKeys       = `SELECT ` + accessKeyColumns + ` FROM api_keys WHERE merchant = $1 ORDER BY created, id`
+	qSomeAccessKeys   = `SELECT ` + accessKeyColumns + ` FROM api_keys WHERE id = ANY ($1)`
 	qAllAccessKeys    = `SELECT ` + accessKeyColumns + ` FROM api_keys ORDER BY created, id`
 	qTokenRevocation  = `SELECT ` + tokenRevocationColumns + ` FROM token_revocations WHERE issuer = $1 AND claim = $2 AND value = $3`
 	qTokenRevocations = `SELECT ` + tokenRevocationColumns + ` FROM token_revocations ORDER BY revoked, issuer, claim, value`

@@ -187,6 +187,17 @@ func storable(args ...any) bool {
 	return true
 }
 
+// allStorable returns those texts that PostgreSQL takes; the others are nowhere in it.
+func allStorable(all []string) []string {
+	taken := make([]string, 0, len(all)) // not nil, which would be NULL
+	for _, s := range all {
+		if storable(s) {
+			taken = append(taken, s)
+		}
+	}
+	return taken
+}
+
 // floor rounds a time down to the millisecond.
 func floor(t time.Time) time.Time { return time.UnixMilli(t.UnixMilli()).UTC() }
 

@@ -70,6 +70,16 @@ func (r *reader) Merchants() (all []access.Merchant, err error) {
 	return all, err
 }
 
+// MerchantsByID implements [store.Reader].
+func (r *reader) MerchantsByID(ids []string) (there []access.Merchant, err error) {
+	err = r.many("read merchants", "merchants", qSomeMerchants, []any{allStorable(ids)}, func(row pgx.Rows) error {
+		m, err := scanMerchant(row)
+		there = append(there, m)
+		return err
+	})
+	return there, err
+}
+
 func scanMerchant(row pgx.Row) (m access.Merchant, err error) {
 	var data []byte
 	if err := row.Scan(&data); err != nil {
@@ -117,6 +127,16 @@ func (r *reader) APIKeys(merchant string) (all []access.Key, err error) {
 		return err
 	})
 	return all, err
+}
+
+// APIKeysByID implements [store.Reader].
+func (r *reader) APIKeysByID(ids []string) (there []access.Key, err error) {
+	err = r.many("read api keys", "api_keys", qSomeAccessKeys, []any{allStorable(ids)}, func(row pgx.Rows) error {
+		k, err := scanAPIKey(row)
+		there = append(there, k)
+		return err
+	})
+	return there, err
 }
 
 // scanAPIKey reads accessKeyColumns.

@@ -20,8 +20,9 @@ const (
 	beatPatience = 500 * time.Millisecond
 	// reconnect is the longest pause before another try.
 	reconnect = 250 * time.Millisecond
-	// maxChanges bounds what is told one by one; more are told as one.
-	maxChanges = 64
+	// maxChanges bounds what is told one by one; more are told as one, whose price is
+	// that everything is read. Each takes some 50 bytes, and maxName at most.
+	maxChanges = 1024
 	// maxName bounds the name of what has changed, in bytes: a notification has
 	// room for 8000.
 	maxName = 1000
@@ -71,10 +72,11 @@ type Watcher struct {
 
 // Watch calls fn, one call at a time, with each change that is committed from
 // now on, by this node or another; and with [Everything] first, and after each
-// time that the connection was lost. fn has 1.5 s; where it fails, it is soon
-// called with Everything. Watching lasts until ctx ends, Stop, or the end of the
-// store. It takes a connection beside those of the pool, and finds a new one when
-// the server is back within half a second.
+// time that the connection was lost. A view that begins then finds the change: the
+// server tells a listener only of transactions that a new snapshot has. fn has
+// 1.5 s; where it fails, it is soon called with Everything. Watching lasts until ctx
+// ends, Stop, or the end of the store. It takes a connection beside those of the
+// pool, and finds a new one when the server is back within half a second.
 func (s *Store) Watch(ctx context.Context, fn func(context.Context, Change) error) (*Watcher, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err

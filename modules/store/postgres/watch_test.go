@@ -3,6 +3,9 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
+	"github.com/purser-pay/purser/modules/store/storetest"
 )
 
 // told is what a watcher's fn has heard.
@@ -167,4 +171,102 @@ func until(t *testing.T, what string, ok func() bool) {
 		}
 		wait(ctx, 5*time.Millisecond)
 	}
+}
+
+// hearKeys has a directory hear what a node hears.
+func hearKeys(t *testing.T, s *Store, d *access.Directory) {
+	t.Helper()
+	w, err := s.Watch(t.Context(), func(ctx context.Context, c Change) error {
+		switch c.Kind {
+		case MerchantChanged:
+			d.MerchantChanged(c.ID)
+		case APIKeyChanged:
+			d.KeyChanged(c.ID)
+		case Everything:
+			d.KeyChanged("")
+		case TokensRevoked, SettingChanged:
+		}
+		return d.CatchUp(ctx)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Stop)
+}
+
+// TestDirectories: two nodes that both write come to know the same as who reads
+// everything, and at no time does a key come back.
+func TestDirectories(t *testing.T) {
+	dsn := schema(t)
+	nodes := []*Store{open(t, Config{DSN: dsn, patience: calm}), open(t, Config{DSN: dsn, patience: calm})}
+	k := storetest.NewKeyring(rand.Uint64())
+	var directories []*access.Directory
+	for _, s := range nodes {
+		d := k.Directory(s)
+		hearKeys(t, s, d)
+		directories = append(directories, d)
+	}
+	ended := []map[string]bool{{}, {}} // by node
+	look := func() {
+		for n, d := range directories {
+			for _, text := range k.Revoked() {
+				now := k.Ended(t.Context(), d, text)
+				if ended[n][text] && !now {
+					t.Errorf("node %d takes a key again that had ended", n)
+				}
+				ended[n][text] = now
+			}
+		}
+	}
+	for round := range 12 {
+		for n := range 1 + round {
+			if _, err := k.Change(t.Context(), nodes[n%2]); err != nil {
+				t.Fatal(err)
+			}
+			look()
+		}
+		fresh := k.Directory(nodes[0])
+		if err := fresh.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for n, d := range directories {
+			until(t, fmt.Sprintf("round %d: node %d knows what there is", round, n), func() bool {
+				look()
+				return k.Differ(t.Context(), d, fresh) == ""
+			})
+		}
+	}
+}
+
+// TestToldIsVisible: what a node is told of, its next view finds. A directory rests on
+// it, which reads a change once.
+func TestToldIsVisible(t *testing.T) {
+	dsn := schema(t)
+	here, there := open(t, Config{DSN: dsn, patience: calm}), open(t, Config{DSN: dsn, patience: calm})
+	heard, _ := watch(t, here)
+	const writers, each = 4, 50
+	var wg sync.WaitGroup
+	for n := range writers {
+		wg.Go(func() {
+			for i := range each {
+				err := there.Update(t.Context(), func(tx store.Tx) error {
+					return tx.PutAPIKey(access.Key{ID: fmt.Sprintf("key_%d_%d", n, i), CreatedAt: time.UnixMilli(1)})
+				})
+				if err != nil {
+					t.Errorf("got error %v, want none", err)
+				}
+			}
+		})
+	}
+	for range writers * each {
+		c := heard.next(t)
+		err := here.View(t.Context(), func(r store.Reader) error {
+			_, err := r.APIKey(c.ID)
+			return err
+		})
+		if err != nil {
+			t.Fatalf("%v, of which a node was told: got error %v, want none", c, err)
+		}
+	}
+	wg.Wait()
 }

@@ -52,6 +52,13 @@ func BenchmarkSpend(b *testing.B) {
 	})
 }
 
+func BenchmarkKeyChange(b *testing.B) {
+	storetest.BenchmarkKeyChange(b, func(t testing.TB) store.Store {
+		t.Helper()
+		return open(t, Config{Path: filepath.Join(t.TempDir(), "purser.db")})
+	})
+}
+
 func TestGrown(t *testing.T) {
 	storetest.Grown(t, func(t testing.TB) store.Store {
 		t.Helper()

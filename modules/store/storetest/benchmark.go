@@ -3,9 +3,11 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 
+	"github.com/purser-pay/purser/modules/access"
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
 )
@@ -57,6 +59,50 @@ func BenchmarkSpend(b *testing.B, open Open) {
 				}
 			})
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "nonces/s")
+		})
+	}
+}
+
+// BenchmarkKeyChange measures what it takes until a directory of 100,000 keys knows of
+// the revocation of one, its commit included: by reading everything, and by reading
+// what has changed.
+func BenchmarkKeyChange(b *testing.B, open Open) {
+	const keys, batch = 100_000, 500
+	s, ring := newBench(b, open(b)), NewKeyring(1)
+	made := make([]access.Key, keys)
+	for i := range made {
+		made[i] = access.Key{ID: s.ids.New(payment.PrefixKey), Merchant: "mer_a", Mode: payment.Live, Scopes: access.DefaultScopes(), CreatedAt: start}
+	}
+	for some := range slices.Chunk(made, batch) {
+		s.update(b, func(tx store.Tx) error {
+			for i := range some {
+				if err := tx.PutAPIKey(some[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	for _, how := range []struct {
+		name string
+		note func(d *access.Directory, id string)
+	}{
+		{"read=everything", func(d *access.Directory, _ string) { d.KeyChanged("") }},
+		{"read=changed", (*access.Directory).KeyChanged},
+	} {
+		b.Run(how.name, func(b *testing.B) {
+			d := ring.Directory(s)
+			if err := d.Refresh(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			for n := 0; b.Loop(); n++ {
+				k := access.RevokeKey(made[n%keys], start)
+				s.update(b, func(tx store.Tx) error { return tx.PutAPIKey(k) })
+				how.note(d, k.ID)
+				if err := d.CatchUp(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }

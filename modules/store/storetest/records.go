@@ -3,6 +3,8 @@ package storetest
 import (
 	"errors"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +20,12 @@ func testMerchants(t *testing.T, b *bench) {
 	b.update(t, func(tx store.Tx) error { return tx.PutMerchant(young) })
 	b.update(t, func(tx store.Tx) error { return tx.PutMerchant(old) })
 	equal(t, "merchants", must(t, b, store.Reader.Merchants), []access.Merchant{old, young})
+
+	some := func(ids ...string) []access.Merchant {
+		return must(t, b, func(r store.Reader) ([]access.Merchant, error) { return r.MerchantsByID(ids) })
+	}
+	equal(t, "none of the merchants", some(), []access.Merchant(nil))
+	equal(t, "some of the merchants", some(old.ID, "mer_unknown", "mer_\x00\xff", old.ID), []access.Merchant{old})
 
 	old.Name = "Renamed"
 	b.update(t, func(tx store.Tx) error { return tx.PutMerchant(old) })
@@ -55,6 +63,24 @@ func testAPIKeys(t *testing.T, b *bench) {
 	equal(t, "key", must(t, b, read(old.ID)), old)
 	_, err := get(t, b, read("key_unknown"))
 	wantError(t, "unknown key", err, store.ErrNotFound)
+
+	some := func(ids ...string) []access.Key {
+		keys := must(t, b, func(r store.Reader) ([]access.Key, error) { return r.APIKeysByID(ids) })
+		slices.SortFunc(keys, func(a, b access.Key) int { return strings.Compare(a.ID, b.ID) })
+		return keys
+	}
+	equal(t, "none of the keys", some(), []access.Key(nil))
+	equal(t, "keys that are not there", some("key_unknown", "key_\x00\xff", ""), []access.Key(nil))
+	equal(t, "some of the keys", some(other.ID, "key_unknown", old.ID, other.ID), []access.Key{old, other})
+	b.update(t, func(tx store.Tx) error {
+		other.Name = "renamed"
+		if err := tx.PutAPIKey(other); err != nil {
+			return err
+		}
+		keys, err := tx.APIKeysByID([]string{other.ID})
+		equal(t, "a key in the midst of its change", keys, []access.Key{other})
+		return err
+	})
 }
 
 // testAPIKeyGuards: all that limits a key is kept, and what was taken away is gone.

@@ -63,6 +63,7 @@ func Run(t *testing.T, open Open) {
 		{"api keys", testAPIKeys},
 		{"api key guards", testAPIKeyGuards},
 		{"api key use", testAPIKeyUse},
+		{"directory", testDirectory},
 		{"token revocations", testTokenRevocations},
 		{"rehash", testRehash},
 		{"settings", testSettings},
