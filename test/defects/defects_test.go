@@ -187,9 +187,23 @@ var defects = []defect{
 	{
 		name: "end a payment by the passing of time alone",
 		file: "modules/engine/work.go",
-		old:  "case payment.RequiresAction, payment.Processing:\n\t\terr = e.expireSent(ctx, &p)",
-		new:  "case payment.RequiresAction, payment.Processing:\n\t\treturn e.expireBlindly(ctx, i)",
+		old:  "err = e.expireAsked(ctx, &p)",
+		new:  "return e.expireBlindly(ctx, i)",
 		pkg:  "./modules/engine", test: "TestExpiry",
+	},
+	{
+		name: "take the answer to a hang-up",
+		file: "modules/transport/send.go",
+		old:  "if err := ctx.Err(); err != nil {\n\t\ta.err =",
+		new:  "if err := ctx.Err(); err != nil && false {\n\t\ta.err =",
+		pkg:  "./modules/transport", test: "TestAnswersToAHangUp",
+	},
+	{
+		name: "decline what the payer can still pay",
+		file: "modules/engine/learn.go",
+		old:  "if a.Purpose == payment.PurposeClose && a.Status.Open()",
+		new:  "if false && a.Purpose == payment.PurposeClose && a.Status.Open()",
+		pkg:  "./modules/engine", test: "TestUnattendedIsClosed",
 	},
 	{
 		name: "refund without reserving",
