@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -102,17 +103,24 @@ func TestStripeMockRefuses(t *testing.T) {
 	}
 }
 
-// startMock builds stripe-mock, starts it on a free loopback port, and ends it
-// with the test. It returns the mock's address.
+// buildMock builds stripe-mock and tells where it is: once, for a second build
+// would write the program that the first has started.
+var buildMock = sync.OnceValues(func() (string, error) {
+	where, err := exec.Command("go", "tool", "-n", "stripe-mock").Output()
+	return strings.TrimSpace(string(where)), err
+})
+
+// startMock starts stripe-mock on a free loopback port, and ends it with the
+// test. It returns the mock's address.
 func startMock(t *testing.T) string {
 	t.Helper()
 	// The program is started itself and not through "go tool", whose end would
 	// leave it behind.
-	where, err := exec.CommandContext(t.Context(), "go", "tool", "-n", "stripe-mock").Output()
+	where, err := buildMock()
 	if err != nil {
 		t.Fatalf("build stripe-mock: %v", explain(err))
 	}
-	cmd := exec.CommandContext(t.Context(), strings.TrimSpace(string(where)),
+	cmd := exec.CommandContext(t.Context(), where,
 		"-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0", "-strict-version-check") // HTTPS would else be open to everybody
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
