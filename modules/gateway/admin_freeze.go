@@ -40,8 +40,22 @@ type freezeState struct {
 	Warning      string     `json:"warning,omitempty"`
 }
 
-// readFreeze tells how the store stands.
+// readFreeze tells how the store stands. It counts payments, and so belongs in no
+// update: the counted would have to stand still meanwhile.
 func readFreeze(r store.Reader) (freezeState, error) {
+	s, err := readFrost(r)
+	if err != nil {
+		return s, err
+	}
+	rows, err := r.Unresolved()
+	for _, row := range rows {
+		s.Unresolved += row.Count
+	}
+	return s, err
+}
+
+// readFrost tells what the settings say of a freeze.
+func readFrost(r store.Reader) (freezeState, error) {
 	s := freezeState{Object: "freeze"}
 	text, err := setting(r, engine.SettingFrozen)
 	if err != nil {
@@ -64,11 +78,7 @@ func readFreeze(r store.Reader) (freezeState, error) {
 	if at, err := time.Parse(time.RFC3339Nano, restored); err == nil {
 		s.RestoredFrom = &at
 	}
-	rows, err := r.Unresolved()
-	for _, row := range rows {
-		s.Unresolved += row.Count
-	}
-	return s, err
+	return s, nil
 }
 
 // setting reads a setting; "" where there is none.
@@ -89,6 +99,7 @@ func putFrost(tx store.Tx, f frost) error {
 	return tx.PutSetting(engine.SettingFrozen, string(b))
 }
 
+// showFreeze tells how the store stands, after a change as well.
 func showFreeze(c call) error {
 	var s freezeState
 	if err := c.ground.store.View(c.r.Context(), func(r store.Reader) (err error) {
@@ -112,9 +123,8 @@ func freeze(c call) error {
 	if len(reason) > maxReason {
 		return fmt.Errorf("%w: a reason has at most %d bytes", errRequest, maxReason)
 	}
-	var s freezeState
 	err := c.ground.store.Update(c.r.Context(), func(tx store.Tx) error {
-		was, err := readFreeze(tx)
+		was, err := readFrost(tx)
 		if err != nil {
 			return err
 		}
@@ -122,39 +132,37 @@ func freeze(c call) error {
 		if was.Since != nil {
 			f.Since = *was.Since
 		}
-		if err := putFrost(tx, f); err != nil {
-			return err
-		}
-		s, err = readFreeze(tx)
-		return err
+		return putFrost(tx, f)
 	})
 	c.audit("freeze", "payments", err, slog.String("reason", reason))
 	if err != nil {
 		return err
 	}
-	return c.write(http.StatusOK, s)
+	return showFreeze(c)
 }
 
 // unfreeze lets new payments in again. Of a restored store it says what is not
 // known of it.
 func unfreeze(c call) error {
-	var was, s freezeState
+	var was freezeState
 	err := c.ground.store.Update(c.r.Context(), func(tx store.Tx) (err error) {
-		if was, err = readFreeze(tx); err != nil {
+		if was, err = readFrost(tx); err != nil {
 			return err
 		}
-		for _, name := range []string{engine.SettingFrozen, engine.SettingRestored} {
-			if err := tx.PutSetting(name, ""); err != nil {
-				return err
-			}
-		}
-		s, err = readFreeze(tx)
-		return err
+		return errors.Join(tx.PutSetting(engine.SettingFrozen, ""), tx.PutSetting(engine.SettingRestored, ""))
 	})
 	c.audit("unfreeze", "payments", err, slog.String("reason_was", was.Reason), slog.Bool("restored", was.RestoredFrom != nil))
 	if err != nil {
 		return err
 	}
+	var s freezeState
+	if err := c.ground.store.View(c.r.Context(), func(r store.Reader) (err error) {
+		s, err = readFreeze(r)
+		return err
+	}); err != nil {
+		return err
+	}
+	was.Unresolved = s.Unresolved
 	s.Warning = thaw(was)
 	return c.write(http.StatusOK, s)
 }

@@ -243,19 +243,21 @@ func (c call) switchAccount(act string, off bool) error {
 	}
 	c.switches.Lock()
 	defer c.switches.Unlock()
-	var state accountState
-	err := c.ground.store.Update(c.r.Context(), func(tx store.Tx) (err error) {
-		if err = tx.PutSetting(disabledSetting(name), strconv.FormatBool(off)); err != nil {
-			return err
-		}
-		state, err = c.accountState(tx, name)
-		return err
+	err := c.ground.store.Update(c.r.Context(), func(tx store.Tx) error {
+		return tx.PutSetting(disabledSetting(name), strconv.FormatBool(off))
 	})
 	if err == nil {
 		c.router.SetDisabled(name, off)
 	}
 	c.audit(act, name, err)
 	if err != nil {
+		return err
+	}
+	var state accountState
+	if err := c.ground.store.View(c.r.Context(), func(r store.Reader) (err error) {
+		state, err = c.accountState(r, name)
+		return err
+	}); err != nil {
 		return err
 	}
 	return c.write(http.StatusOK, state)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ func TestRevokeTokens(t *testing.T) {
 	const idp = "https://idp.example"
 	o := newOffice(t)
 	o.TokenIssuers = map[string]*TokenIssuerConfig{idp: {}}
-	if err := o.ground.knowRevoked(t.Context()); err != nil {
+	if err := o.ground.knowRevoked(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	list := func() []access.TokenRevocation {

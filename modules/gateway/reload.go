@@ -77,7 +77,8 @@ func orphanError(name string, was, is knownAccount) error {
 }
 
 // rememberAccounts writes down the accounts of a configuration that starts.
-// Those that are gone stay known as long as they have work.
+// Those that are gone stay known as long as they have work. Where nothing has
+// changed, nothing is written, and no payment waits for it.
 func (a *App) rememberAccounts(ctx context.Context) error {
 	have := a.described()
 	return a.ground.store.Update(ctx, func(tx store.Tx) error {
@@ -85,8 +86,11 @@ func (a *App) rememberAccounts(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		next := make(map[string]knownAccount, len(have))
+		next := maps.Clone(have)
 		for name, was := range known {
+			if _, ok := have[name]; ok {
+				continue
+			}
 			active, err := tx.Active(name)
 			if err != nil {
 				return fmt.Errorf("account %s: %w", name, err)
@@ -95,7 +99,9 @@ func (a *App) rememberAccounts(ctx context.Context) error {
 				next[name] = was
 			}
 		}
-		maps.Copy(next, have)
+		if maps.Equal(next, known) {
+			return nil
+		}
 		b, err := json.Marshal(next)
 		if err != nil {
 			return fmt.Errorf("remember accounts: %w", err)

@@ -92,7 +92,7 @@ func openGround(ctx context.Context, key groundKey, open func(context.Context, *
 		}
 		g.store = toldStore{o.Store, counters, g.log, g.wake}
 		g.relay = startRelay(o.changes)
-		if err := g.knowRevoked(ctx); err != nil {
+		if err := g.knowRevoked(ctx, log); err != nil {
 			return nil, errors.Join(err, g.Destruct())
 		}
 		return g, nil
@@ -104,7 +104,7 @@ func openGround(ctx context.Context, key groundKey, open func(context.Context, *
 }
 
 // knowRevoked reads which tokens were revoked, and keeps up with it.
-func (g *ground) knowRevoked(ctx context.Context) error {
+func (g *ground) knowRevoked(ctx context.Context, log *slog.Logger) error {
 	g.revoked = access.NewRevokedTokens(allRevoked(g.store), time.Now)
 	g.revoked.Watch(func(lag time.Duration) { counters.revocations.Observe(lag.Seconds()) })
 	if g.relay != nil {
@@ -112,7 +112,7 @@ func (g *ground) knowRevoked(ctx context.Context) error {
 	}
 	// Heard of before it is read: what changes in between is read again.
 	_ = g.relay.hear(tokensRevoked, g.revoked.Refresh) // for as long as there is a relay
-	return g.revoked.Refresh(ctx)
+	return g.patiently(ctx, log, func() error { return g.revoked.Refresh(ctx) })
 }
 
 // allRevoked reads every revocation of tokens.

@@ -265,7 +265,7 @@ func everything(t *testing.T, s *Store) {
 		t.Error(err)
 	}
 	for how, want := range map[mode]error{bold: errDoubted, careful: undone} {
-		if err := s.run(t.Context(), how, write); !errors.Is(err, want) {
+		if err := s.run(t.Context(), how, new(bool), write); !errors.Is(err, want) {
 			t.Errorf("mode %d: got error %v, want %v", how, err, want)
 		}
 	}

@@ -18,7 +18,7 @@
 //     write itself finds out whether it was spent.
 //   - Settings are read under a lock of their table that readers share: once a
 //     change of a setting is committed, nothing commits that has seen the old
-//     value.
+//     value. Of all tables they are locked first.
 //   - Where something was looked for that is not there, or a list was read, there
 //     is no row to lock. An update that writes after such a read is run again,
 //     with the tables locked that it reads in this way.

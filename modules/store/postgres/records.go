@@ -235,6 +235,7 @@ func (r *reader) Setting(name string) (v string, err error) {
 
 // PutSetting implements [store.Tx].
 func (t *tx) PutSetting(name, value string) error {
+	*t.settles = true
 	if err := t.put("put setting", wPutSetting, nil, name, value); err != nil {
 		return err
 	}

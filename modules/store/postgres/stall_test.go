@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/purser-pay/purser/modules/payment"
 	"github.com/purser-pay/purser/modules/store"
 )
@@ -65,5 +67,56 @@ func TestNobodyWaitsForReaders(t *testing.T) {
 	close(goOn)
 	if err := <-ended; err != nil {
 		t.Errorf("the one that stood still: %v", err)
+	}
+}
+
+// Who writes a setting after a look at all payments, as an operator's command may,
+// and who creates a payment under a setting do not wait for each other in a ring: the
+// server would let both wait for a second, and then end one of them.
+func TestSettingsComeFirst(t *testing.T) {
+	dsn := schema(t)
+	node, operator := open(t, Config{DSN: dsn, patience: calm}), open(t, Config{DSN: dsn, patience: calm})
+	p := a("pay_x", 1)
+	stands, goOn := make(chan struct{}), make(chan struct{})
+	creates, changes := 0, 0
+	ended := make(chan error, 2)
+	go func() {
+		ended <- node.Update(context.WithoutCancel(t.Context()), func(tx store.Tx) error {
+			if creates++; creates > 1 {
+				return errors.New("it was run again")
+			}
+			_, err := tx.Setting("frozen")
+			close(stands)
+			<-goOn
+			return errors.Join(ignore(err, store.ErrNotFound), tx.PutPayment(p))
+		})
+	}()
+	<-stands
+	go func() {
+		ended <- operator.Update(context.WithoutCancel(t.Context()), func(tx store.Tx) error {
+			changes++
+			_, err := tx.Active("stripe")
+			return errors.Join(err, tx.PutSetting("frozen", "yes"))
+		})
+	}()
+	watcher, err := pgx.Connect(t.Context(), string(dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close(context.WithoutCancel(t.Context()))
+	for waiting := 0; waiting == 0; {
+		if err := watcher.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
+			WHERE NOT l.granted AND c.relnamespace = current_schema()::regnamespace`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(goOn)
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if creates != 1 || changes != 2 {
+		t.Errorf("the create was run %d times and the change %d times, want 1 and 2: boldly, and carefully", creates, changes)
 	}
 }

@@ -60,6 +60,8 @@ type tx struct {
 	versions map[record]int64
 	// locked are the tables that are.
 	locked map[string]bool
+	// settles: a setting is written, in this run or one before.
+	settles *bool
 	// xid is the transaction's ID; "" = not known yet.
 	xid string
 }
@@ -75,9 +77,9 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 	defer s.leave()
 	ending, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
-	how := bold
+	how, settles := bold, false
 	for runs := 1; ; runs++ {
-		err := s.run(ctx, how, fn)
+		err := s.run(ctx, how, &settles, fn)
 		if err == nil || !again(err) {
 			return err
 		}
@@ -112,14 +114,15 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // run runs fn once, and commits. The connection is given back however fn ends,
-// by a panic or the end of its goroutine too.
-func (s *Store) run(ctx context.Context, how mode, fn func(store.Tx) error) error {
+// by a panic or the end of its goroutine too. settles tells whether a run before has
+// written a setting, and then whether this one has.
+func (s *Store) run(ctx context.Context, how mode, settles *bool, fn func(store.Tx) error) error {
 	l, done, err := s.link(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	t := &tx{mode: how}
+	t := &tx{mode: how, settles: settles}
 	level := "READ COMMITTED"
 	if how == still {
 		level = "REPEATABLE READ"
@@ -129,6 +132,11 @@ func (s *Store) run(ctx context.Context, how mode, fn func(store.Tx) error) erro
 		{op: "begin", sql: "SELECT pg_current_xact_id()::text", take: row(func(r pgx.Row) error { return r.Scan(&t.xid) })},
 	}
 	t.reader = reader{l: l, t: t}
+	if how == careful && *settles {
+		// Who reads settings and writes payments, as every create does, has the settings
+		// first. So they come first here as well: else each would wait for the other.
+		t.lock("settings", tableLock)
+	}
 	defer func() {
 		t.l = nil // a transaction that outlives its update fails loudly
 		l.release()
