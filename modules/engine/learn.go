@@ -470,7 +470,7 @@ func released(p *payment.Payment, a *payment.Attempt, n news) error {
 	case purpose == payment.PurposeExpiry || lapsed || overdue:
 		p.Error = payment.Fail(payment.TimeExpired)
 		return move(p, payment.Expired, by)
-	case purpose == payment.PurposeClose:
+	case purpose == payment.PurposeClose && p.Status == payment.Processing:
 		return nil // see closed
 	case purpose == payment.PurposeReverse:
 		f := payment.Fail(payment.ProcessingError)
