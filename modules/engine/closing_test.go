@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/payment"
 )
 
@@ -24,4 +25,36 @@ func TestClosingTakesTheHold(t *testing.T) {
 		t.Errorf("got %s, %s, %+v, want canceled, known", p.Status, p.Outcome, p.Error)
 	}
 	r.reconcile("stripe", p)
+}
+
+// TestReleasedAfterAFailedReversal: a hold that could not be undone while it was in
+// doubt ends when Adyen lets it go.
+func TestReleasedAfterAFailedReversal(t *testing.T) {
+	t.Parallel()
+	r := newAdyenRig(t)
+	r.fault("adyen", "authorize", "reset_after", 3)
+	id := r.create(adyenCard(payment.CaptureManual, "A Payer")).ID
+	for range 13 {
+		r.pass(time.Minute)
+		r.work()
+	}
+	p := r.payment(id)
+	if len(p.Attempts) != 2 || p.Attempts[1].Purpose != payment.PurposeReverse {
+		t.Fatalf("got %+v, want a reversal", p.Attempts)
+	}
+	tell := func(ev connector.Event) {
+		r.check(r.eng.Receive(t.Context(), "adyen", []connector.Event{ev}))
+		r.work()
+	}
+	tell(connector.Event{
+		Of: payment.KindVoid, PSPReference: p.Attempts[1].PSPReference, Reference: p.Attempts[0].Reference,
+		Result: connector.Result{State: connector.Declined, Failure: payment.Fail(payment.ProcessingError)},
+	})
+	r.hears("AUTHORISATION")
+	p = r.want(id, payment.RequiresCapture, payment.Known, 0, 0)
+	tell(connector.Event{
+		Of: payment.KindVoid, PSPReference: "OUTSIDE", ChargePSPReference: p.Attempts[0].PSPReference,
+		Result: connector.Result{State: connector.Canceled},
+	})
+	r.want(id, payment.Canceled, payment.Known, 0, 0)
 }

@@ -472,7 +472,7 @@ func released(p *payment.Payment, a *payment.Attempt, n news) error {
 		return move(p, payment.Expired, by)
 	case purpose == payment.PurposeClose && p.Status == payment.Processing:
 		return nil // see closed
-	case purpose == payment.PurposeReverse:
+	case purpose == payment.PurposeReverse && p.Status != payment.RequiresCapture: // else it had come to nothing
 		f := payment.Fail(payment.ProcessingError)
 		a.Error, p.Error = f, f
 		return move(p, payment.Failed, by)
