@@ -239,7 +239,7 @@ func (e *Engine) proceed(tx store.Tx, j *job, p *payment.Payment, a *payment.Att
 		if err := e.renew(tx, j, a.Account); err != nil {
 			return "", err
 		}
-		return e.beginVoid(tx, p, a, payment.PurposeCancel, payment.OriginGateway, "")
+		return e.beginVoid(tx, p, p.Current(), payment.PurposeCancel, payment.OriginGateway, "") // a may be a closing of it
 	case v.conclude == nil || p.Status != payment.Processing && p.Status != payment.RequiresAction:
 		return "", nil
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/purser-pay/purser/modules/connector"
+	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
 )
 
@@ -57,4 +58,27 @@ func TestReleasedAfterAFailedReversal(t *testing.T) {
 		Result: connector.Result{State: connector.Canceled},
 	})
 	r.want(id, payment.Canceled, payment.Known, 0, 0)
+}
+
+// TestCancelOutlivesTheClosing: a merchant cancels while a closing is made again and
+// again; the payer was quicker, and the hold is let go all the same.
+func TestCancelOutlivesTheClosing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.fault("stripe", "void", "429", 1_000)
+	id := r.unattended(payment.CaptureManual).ID
+	r.live(id, 2*time.Minute)
+	_, err := r.eng.Cancel(t.Context(), claim("cancel"), id, engine.Cancel{})
+	r.check(err)
+	r.control(http.MethodPost, "/_sim/challenges/"+r.sim.Books().Challenges(true)[0].ID, `{"result":"succeed"}`)
+	r.sim.Books().Faults.Clear()
+	r.pass(time.Minute) // the PSP has had the time to show the closing
+	if _, err := r.eng.Sync(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	p := r.settle(id, 5*time.Minute)
+	if p.Status != payment.Canceled || p.Outcome != payment.Known {
+		t.Errorf("got %s, %s, %+v, want canceled, known", p.Status, p.Outcome, p.Error)
+	}
+	r.reconcile("stripe", p)
 }

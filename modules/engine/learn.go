@@ -84,8 +84,10 @@ func learn(p *payment.Payment, a *payment.Attempt, n news) (verdict, error) {
 	case payment.KindCapture:
 		return verdict{}, learnCapture(p, a, r, n)
 	case payment.KindVoid:
-		err := learnVoid(p, a, r, n)
-		return closed(p, a), err
+		if v, err := learnVoid(p, a, r, n); err != nil || v.voidHold {
+			return v, err
+		}
+		return closed(p, a), nil
 	case payment.KindRefund:
 		return verdict{}, learnRefund(p, a, r, n)
 	default:
@@ -585,66 +587,62 @@ func turnedAway(p *payment.Payment, a *payment.Attempt, f *payment.Failure, n ne
 
 // learnVoid applies the PSP's word on a void, a closing or a reversal. The
 // answer to a query is about the charge.
-func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n news) error {
+func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n news) (verdict, error) {
 	charge := p.Attempt(a.Charge)
 	if charge == nil {
-		return fmt.Errorf("void %s has no charge", a.ID)
+		return verdict{}, fmt.Errorf("void %s has no charge", a.ID)
 	}
 	defer weigh(p)
 	switch r.State {
 	case connector.Canceled:
-		return learnRelease(p, charge, n)
+		return verdict{}, learnRelease(p, charge, n)
 	case connector.Succeeded:
 		if n.by != byQuery {
-			return learnRelease(p, charge, n)
+			return verdict{}, learnRelease(p, charge, n)
 		}
 		if n.reversible && charge.Status.Open() {
-			return nil // it is made again until it is done
+			return verdict{}, nil // it is made again until it is done
 		}
 		paid := r.Charge != nil && r.Charge.Captured > 0
 		if a.Status.Open() && (paid || n.asOf.Sub(lastSent(a)) >= n.notFoundAfter) {
 			a.Doubt = false
 			if _, err := refused(p, a, payment.Fail(payment.ProcessingError), n); err != nil {
-				return err
+				return verdict{}, err
 			}
 		}
-		_, err := learnMoney(p, charge, r, n)
-		return err
+		return learnMoney(p, charge, r, n)
 	case connector.Pending, connector.ActionRequired:
 		if a.Status.Open() && n.by != byQuery {
 			taken(a, r)
 		}
-		return nil
+		return verdict{}, nil
 	case connector.Declined:
 		switch {
 		case n.by == byQuery && r.Payable:
 			if n.asOf.Sub(lastSent(a)) < n.notFoundAfter {
-				return nil // it may still be on its way
+				return verdict{}, nil // it may still be on its way
 			}
 			a.Doubt = false
-			_, err := turnedAway(p, a, payment.Fail(payment.ProcessingError), n)
-			return err
+			return turnedAway(p, a, payment.Fail(payment.ProcessingError), n)
 		case n.by == byQuery: // the charge itself was declined: nothing is left to void
-			return learnRelease(p, charge, n)
+			return verdict{}, learnRelease(p, charge, n)
 		}
-		_, err := refused(p, a, r.Failure, n)
-		return err
+		return refused(p, a, r.Failure, n)
 	case connector.Rejected:
-		_, err := rejected(p, a, r, n)
-		return err
+		return rejected(p, a, r, n)
 	case connector.NotFound:
 		since := lastSent(a)
 		if n.by == byWebhook { // it tells of the charge that was to be undone
 			since = lastSent(charge)
 		}
 		if n.asOf.Sub(since) >= n.notFoundAfter {
-			return learnRelease(p, charge, n) // there is nothing that could be paid
+			return verdict{}, learnRelease(p, charge, n) // there is nothing that could be paid
 		}
-		return nil
+		return verdict{}, nil
 	case connector.StepDone:
-		return nil
+		return verdict{}, nil
 	}
-	return fmt.Errorf("a PSP's answer has the state %q", r.State)
+	return verdict{}, fmt.Errorf("a PSP's answer has the state %q", r.State)
 }
 
 // learnRefund applies the PSP's word on a refund. A refund that succeeded may
