@@ -82,3 +82,53 @@ func TestCancelOutlivesTheClosing(t *testing.T) {
 	}
 	r.reconcile("stripe", p)
 }
+
+// TestVoidThatComesTooLate: what has been paid, or is held, while a void of it was on
+// its way bears no error of that void.
+func TestVoidThatComesTooLate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		capture payment.CaptureMethod
+		closing bool
+		want    payment.Status
+	}{
+		{"a closing of what is paid", payment.CaptureAutomatic, true, payment.Succeeded},
+		{"a closing of a hold", payment.CaptureManual, true, payment.RequiresCapture},
+		{"a cancel of what is paid", payment.CaptureAutomatic, false, payment.Succeeded},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.fault("stripe", "void", "reset_before", 1_000)
+			var id string
+			if tt.closing {
+				id = r.unattended(tt.capture).ID
+			} else {
+				id = r.create(card("4000000000003220", tt.capture)).ID
+				_, err := r.eng.Cancel(t.Context(), claim("cancel"), id, engine.Cancel{})
+				r.check(err)
+			}
+			r.control(http.MethodPost, "/_sim/challenges/"+r.sim.Books().Challenges(true)[0].ID, `{"result":"succeed"}`)
+			r.hear("stripe", id)
+			r.pass(time.Minute)
+			p := r.live(id, 10*time.Minute)
+			if p.Status != tt.want || p.Outcome != payment.Known || p.Error != nil {
+				t.Errorf("got %s, %s, %+v, want %s, known, no error", p.Status, p.Outcome, p.Error, tt.want)
+			}
+			r.reconcile("stripe", p)
+		})
+	}
+}
+
+// hear has a webhook bring news of a payment's charge that says too little by itself.
+func (r *rig) hear(account, id string) {
+	r.t.Helper()
+	p := r.payment(id)
+	c := p.Current()
+	r.check(r.eng.Receive(r.t.Context(), account, []connector.Event{{
+		Of: payment.KindAuthorize, Reference: c.Reference, PSPReference: c.PSPReference, Result: connector.Result{State: connector.Succeeded},
+	}}))
+	_, err := r.eng.Work(r.t.Context())
+	r.check(err)
+}

@@ -176,7 +176,13 @@ func refused(p *payment.Payment, a *payment.Attempt, f *payment.Failure, n news)
 		if r := p.Refund(a.Refund); r != nil {
 			r.Status, r.Outcome, r.Error, r.UpdatedAt = payment.RefundFailed, payment.Known, f, n.now
 		}
-	case payment.KindCapture, payment.KindVoid, payment.KindSync:
+	case payment.KindVoid:
+		// A closing is our own affair, and what has ended is not undone by a void that
+		// came too late.
+		if a.Purpose != payment.PurposeClose && !p.Status.Terminal() {
+			p.Error = f
+		}
+	case payment.KindCapture, payment.KindSync:
 		p.Error = f
 	}
 	return verdict{}, nil
