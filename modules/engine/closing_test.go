@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"net/http"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/purser-pay/purser/modules/connector"
 	"github.com/purser-pay/purser/modules/engine"
 	"github.com/purser-pay/purser/modules/payment"
+	"github.com/purser-pay/purser/modules/simulator/books"
 )
 
 // TestClosingTakesTheHold: somebody has seen the payer's hold while its closing was
@@ -131,4 +133,114 @@ func (r *rig) hear(account, id string) {
 	}}))
 	_, err := r.eng.Work(r.t.Context())
 	r.check(err)
+}
+
+// TestAnotherVoid: where the PSP repeats its 500 for as long as it knows the key of a
+// void, another void is made, and the payment does not wait for its payer for ever.
+func TestAnotherVoid(t *testing.T) {
+	t.Parallel()
+	for want, cancel := range map[payment.Status]bool{payment.Canceled: true, payment.Expired: false} {
+		t.Run(string(want), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.check(r.sim.Books().Faults.Add(books.Fault{Connector: "stripe", Operation: "void", Kind: books.E500Before, Times: 1, Replay: true}))
+			in := card("4000000000003220", payment.CaptureAutomatic)
+			in.ExpiresAt = r.now().Add(10 * time.Minute)
+			id := r.create(in).ID
+			if cancel {
+				_, err := r.eng.Cancel(t.Context(), claim("cancel"), id, engine.Cancel{})
+				r.check(err)
+			}
+			p := r.payment(id)
+			for passed := time.Duration(0); passed < 3*time.Hour && !p.Status.Terminal(); passed += time.Minute {
+				r.pass(time.Minute)
+				_, err := r.eng.Work(t.Context())
+				r.check(err)
+				p = r.payment(id)
+			}
+			if p.Status != want || p.Outcome != payment.Known {
+				t.Errorf("got %s, %s, %+v, want %s, known", p.Status, p.Outcome, p.Error, want)
+			}
+			if c := r.sim.Books().All(); len(c) != 1 || c[0].Status != payment.Canceled {
+				t.Errorf("the PSP has %+v, want one charge that is canceled", c)
+			}
+		})
+	}
+}
+
+// TestVoidOfWhatComesLater: a PSP takes a void of what it has not seen yet; the payer
+// comes after it, and so the void is made again.
+func TestVoidOfWhatComesLater(t *testing.T) {
+	t.Parallel()
+	for _, came := range []connector.State{connector.ActionRequired, connector.Pending, connector.Succeeded} {
+		t.Run(string(came), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1)
+			voids := 0
+			cfg := w.cfg
+			cfg.Exchange = funcExchange(func(ctx context.Context, a *connector.Account, c connector.Call) connector.Exchange {
+				x := connector.Exchange{Outcome: connector.Answered, Sends: 1}
+				switch op := c.Op.(type) {
+				case payment.Void:
+					x.Result.State = connector.Pending
+					if voids++; voids > 1 {
+						x.Result.State = connector.Canceled
+					}
+				case payment.Sync:
+					x.Result = connector.Result{State: came, PSPReference: "trade"}
+					if came == connector.Succeeded {
+						n := op.Charge.Amount.Minor
+						x.Result.Charge = &connector.Charge{PSPReference: "trade", Amount: op.Charge.Amount, Authorized: n, Captured: n, Released: true}
+					}
+				default:
+					return w.Exchange(ctx, a, c)
+				}
+				return x
+			})
+			w.eng = engine.New(cfg)
+			id := read(t, w.mustCreate(t, "k", walletPayment(1000, payment.FlowQR))).ID
+			if _, err := w.eng.Cancel(t.Context(), claim("cancel"), id, engine.Cancel{}); err != nil {
+				t.Fatal(err)
+			}
+			w.calm(5 * time.Minute)
+			if p := w.payment(id); p.Status != payment.Canceled || p.Outcome != payment.Known || len(p.Attempts) != 2 || voids != 2 {
+				t.Errorf("got %s, %s, %d attempts after %d voids; want canceled, known, by one void that was made twice", p.Status, p.Outcome, len(p.Attempts), voids)
+			}
+		})
+	}
+}
+
+// TestClosingOfWhatWaits: a closing that the PSP turns away for long is given up,
+// although the charge waits for its payer.
+func TestClosingOfWhatWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	cfg := w.cfg
+	cfg.Exchange = funcExchange(func(ctx context.Context, a *connector.Account, c connector.Call) connector.Exchange {
+		x := connector.Exchange{Outcome: connector.Answered, Sends: 1}
+		switch kind := c.Op.Kind(); {
+		case kind == payment.KindAuthorize && c.Step != "card":
+			x.Result = connector.Result{
+				State: connector.Declined, Payable: true, Unattended: true, Failure: payment.Fail(payment.AuthenticationRequired), PSPReference: "pi_1",
+			}
+		case kind == payment.KindVoid:
+			x.Result = connector.Result{State: connector.Rejected, Failure: payment.Fail(payment.ConfigurationError)}
+		case kind == payment.KindSync:
+			x.Result = connector.Result{State: connector.ActionRequired, PSPReference: "pi_1", Action: &payment.NextAction{Type: payment.ActionRedirect}}
+		default:
+			return w.Exchange(ctx, a, c)
+		}
+		return x
+	})
+	w.eng = engine.New(cfg)
+	id := read(t, w.mustCreate(t, "k", cardPayment(1000, payment.CaptureAutomatic))).ID
+	w.calm(10 * time.Minute)
+	if p := w.payment(id); p.Status != payment.Processing {
+		t.Errorf("after 10 minutes: got %s, want processing", p.Status)
+	}
+	w.calm(4 * time.Hour)
+	p := w.payment(id)
+	if p.Status != payment.Failed || p.Outcome != payment.Known || p.Error == nil || p.Error.Code != payment.AuthenticationRequired {
+		t.Errorf("in the end %s, %s, %+v, want failed for authentication_required", p.Status, p.Outcome, p.Error)
+	}
 }

@@ -606,11 +606,14 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 		if n.by != byQuery {
 			return verdict{}, learnRelease(p, charge, n)
 		}
-		if n.reversible && charge.Status.Open() {
-			return verdict{}, nil // it is made again until it is done
+		if n.reversible && charge.Status.Open() { // it is made again until it is done
+			if a.Status.Open() && shown(a, n) {
+				a.Answered = false
+			}
+			return verdict{}, nil
 		}
 		paid := r.Charge != nil && r.Charge.Captured > 0
-		if a.Status.Open() && (paid || n.asOf.Sub(lastSent(a)) >= n.notFoundAfter) {
+		if a.Status.Open() && (paid || shown(a, n)) {
 			a.Doubt = false
 			if _, err := refused(p, a, payment.Fail(payment.ProcessingError), n); err != nil {
 				return verdict{}, err
@@ -618,14 +621,18 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 		}
 		return learnMoney(p, charge, r, n)
 	case connector.Pending, connector.ActionRequired:
-		if a.Status.Open() && n.by != byQuery {
+		switch {
+		case !a.Status.Open():
+		case n.by != byQuery:
 			taken(a, r)
+		case shown(a, n):
+			return undone(p, a, r, n)
 		}
 		return verdict{}, nil
 	case connector.Declined:
 		switch {
 		case n.by == byQuery && r.Payable:
-			if n.asOf.Sub(lastSent(a)) < n.notFoundAfter {
+			if !shown(a, n) {
 				return verdict{}, nil // it may still be on its way
 			}
 			a.Doubt = false
@@ -649,6 +656,23 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 		return verdict{}, nil
 	}
 	return verdict{}, fmt.Errorf("a PSP's answer has the state %q", r.State)
+}
+
+// shown tells whether a void has had the time to show in what the PSP says of the
+// charge.
+func shown(a *payment.Attempt, n news) bool { return n.asOf.Sub(lastSent(a)) >= n.notFoundAfter }
+
+// undone applies to a void that the charge still stands as before. The void is made
+// again, although the PSP has taken it: there may have been nothing to void then. For
+// what waits for the payer it has failed once that has not helped for long, as some
+// PSPs repeat a 500 for as long as they know the key; another void has another key.
+func undone(p *payment.Payment, a *payment.Attempt, r connector.Result, n news) (verdict, error) {
+	a.Answered = false
+	if r.State != connector.ActionRequired || n.now.Sub(a.StartedAt) < insistFor {
+		return verdict{}, nil
+	}
+	a.Doubt = false
+	return refused(p, a, payment.Fail(payment.ProcessingError), n)
 }
 
 // learnRefund applies the PSP's word on a refund. A refund that succeeded may
