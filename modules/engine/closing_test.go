@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 	"time"
@@ -242,5 +243,81 @@ func TestClosingOfWhatWaits(t *testing.T) {
 	p := w.payment(id)
 	if p.Status != payment.Failed || p.Outcome != payment.Known || p.Error == nil || p.Error.Code != payment.AuthenticationRequired {
 		t.Errorf("in the end %s, %s, %+v, want failed for authentication_required", p.Status, p.Outcome, p.Error)
+	}
+}
+
+// onlyAfter sends a wallet to one account, and to another where that declines.
+type onlyAfter struct{}
+
+func (onlyAfter) Plan(payment.Facts) payment.Plan {
+	return payment.Plan{Candidates: []payment.Candidate{
+		{Account: "named", Outcome: payment.CandidateChosen}, {Account: "second", Outcome: payment.CandidateNext},
+	}}
+}
+
+// TestClosingGivesBack: where a closing gives back even what was paid, it decides,
+// although somebody has seen the payer's money meanwhile.
+func TestClosingGivesBack(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		late bool // the closing acts after a query has shown that it did not
+	}{
+		{"a webhook tells of the money", false},
+		{"a query shows the money", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1)
+			var paid, back bool
+			voids := 0
+			cfg := w.cfg
+			cfg.Plan = onlyAfter{}
+			cfg.Exchange = funcExchange(func(_ context.Context, _ *connector.Account, c connector.Call) connector.Exchange {
+				x := connector.Exchange{Outcome: connector.Answered, Sends: 1, Result: connector.Result{PSPReference: "trade"}}
+				switch op := c.Op.(type) {
+				case payment.Void:
+					switch voids++; {
+					case voids == 1:
+						x.Result.State, x.Result.Failure = connector.Rejected, payment.Fail(payment.PSPUnavailable)
+					case voids == 2 && tt.late:
+						x = connector.Exchange{Outcome: connector.Unknown, Sends: 1, Err: errors.New("silence")}
+					default:
+						x.Result.State, back = connector.Canceled, paid
+					}
+				case payment.Sync:
+					x.Result.State = connector.Pending
+					switch {
+					case back:
+						x.Result.State = connector.Canceled
+					case paid:
+						n := op.Charge.Amount.Minor
+						x.Result.State = connector.Succeeded
+						x.Result.Charge = &connector.Charge{PSPReference: "trade", Amount: op.Charge.Amount, Authorized: n, Captured: n, Released: true}
+						back = tt.late
+					}
+				default:
+					x.Result.State, x.Result.Payable, x.Result.Failure = connector.Declined, true, payment.Fail(payment.PSPUnavailable)
+				}
+				return x
+			})
+			w.eng = engine.New(cfg)
+			id := read(t, w.mustCreate(t, "k", walletPayment(1000, payment.FlowBarcode))).ID
+			paid = true
+			if !tt.late {
+				ev := connector.Event{
+					Of: payment.KindAuthorize, Reference: w.payment(id).Attempts[0].Reference, PSPReference: "trade",
+					Result: connector.Result{State: connector.Succeeded},
+				}
+				if err := w.eng.Receive(t.Context(), "named", []connector.Event{ev}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.calm(5 * time.Minute)
+			p := w.payment(id)
+			if !back || p.Status != payment.Failed || p.Outcome != payment.Known || p.AmountCaptured() != 0 {
+				t.Errorf("given back %t, and the payment is %s, %s, captured %d", back, p.Status, p.Outcome, p.AmountCaptured())
+			}
+		})
 	}
 }

@@ -224,7 +224,7 @@ func learnCharge(p *payment.Payment, a *payment.Attempt, r connector.Result, n n
 func learnMoney(p *payment.Payment, a *payment.Attempt, r connector.Result, n news) (verdict, error) {
 	was := a.Captured
 	open := a.Status.Open()
-	if open && n.reversible && voidOpen(p, a.ID) {
+	if n.reversible && undecided(p, a) && voidOpen(p, a.ID) {
 		return verdict{}, nil
 	}
 	totals(p, a, chargeView(p, a, r), n)
@@ -257,6 +257,12 @@ func learnMoney(p *payment.Payment, a *payment.Attempt, r connector.Result, n ne
 		p.Error = nil
 	}
 	return follow(p, a, n.by)
+}
+
+// undecided tells whether a charge waits for its end: its own, or that of the closing
+// of what was declined.
+func undecided(p *payment.Payment, charge *payment.Attempt) bool {
+	return charge.Status.Open() || charge.Status == payment.AttemptFailed && p.Status == payment.Processing && p.Charge == charge.ID
 }
 
 // chargeView is the PSP's view of the charge; where it gives no totals, what a
@@ -606,7 +612,7 @@ func learnVoid(p *payment.Payment, a *payment.Attempt, r connector.Result, n new
 		if n.by != byQuery {
 			return verdict{}, learnRelease(p, charge, n)
 		}
-		if n.reversible && charge.Status.Open() { // it is made again until it is done
+		if n.reversible && undecided(p, charge) { // it is made again until it is done
 			if a.Status.Open() && shown(a, n) {
 				a.Answered = false
 			}
