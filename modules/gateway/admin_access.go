@@ -67,8 +67,8 @@ func createMerchant(c call) error {
 	return c.write(http.StatusCreated, m)
 }
 
-// change writes to the store, and lets the directory see it before the operator
-// hears that it was done. One who hangs up meanwhile does not keep a key alive: where
+// change writes to the store, and lets the directories see it before the operator
+// hears that it was done: that of a configuration which starts or ends as well. One who hangs up meanwhile does not keep a key alive: where
 // there are no other nodes, nobody else would have it read.
 func (c call) change(fn func(store.Tx) error) error {
 	var written []news
@@ -76,12 +76,9 @@ func (c call) change(fn func(store.Tx) error) error {
 	if err != nil && !errors.Is(err, store.ErrUncertain) {
 		return err
 	}
-	for _, w := range written {
-		noteIn(c.directory)(w)
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), relayPatience)
 	defer cancel()
-	return errors.Join(err, c.directory.CatchUp(ctx))
+	return errors.Join(err, c.ground.directories.read(ctx, written))
 }
 
 // writtenTx notes which merchants and keys are written. What a run writes that is

@@ -44,16 +44,18 @@ func newOffice(t *testing.T) *office {
 	pepper := bytes.Repeat([]byte{2}, keyBytes)
 	log := slog.New(slog.NewJSONHandler(&o.audited, nil))
 	o.App = &App{
-		pepper: pepper, box: box, log: log, auditLog: log, directory: access.NewDirectory(pepper, store.AllKeys(s), time.Now),
+		pepper: pepper, box: box, log: log, auditLog: log,
 		ground: &ground{store: s, ids: &payment.IDs{Now: time.Now, Random: rand.Reader}},
 	}
-	o.directory.ReadSome(store.SomeKeys(s))
 	m, err := o.issuer().CreateMerchant("Shop")
 	if err != nil {
 		t.Fatal(err)
 	}
 	inStore(t, s, func(tx store.Tx) error { return tx.PutMerchant(m) })
 	o.merchant = m.ID
+	if o.directory, _, err = o.ground.newDirectory(t.Context(), [][]byte{pepper}); err != nil {
+		t.Fatal(err)
+	}
 	return o
 }
 
@@ -237,11 +239,18 @@ func TestRevocationIsRead(t *testing.T) {
 			o.ground.store = hungUp{o.ground.store, hangUp, tt.told}
 			r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader("{}"))
 			r.SetPathValue("id", made.ID)
+			other, forget, err := o.ground.newDirectory(t.Context(), [][]byte{bytes.Repeat([]byte{3}, keyBytes), o.pepper})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer forget()
 			if err := revokeKey(call{o.App, httptest.NewRecorder(), r, new(bool)}); !errors.Is(err, tt.told) {
 				t.Errorf("got error %v, want %v", err, tt.told)
 			}
-			if _, err := o.directory.Authenticate(t.Context(), made.Key); !errors.Is(err, access.ErrUnauthenticated) {
-				t.Errorf("a revoked key: got error %v, want %v", err, access.ErrUnauthenticated)
+			for name, d := range map[string]*access.Directory{"here": o.directory, "with the next peppers": other} {
+				if _, err := d.Authenticate(t.Context(), made.Key); !errors.Is(err, access.ErrUnauthenticated) {
+					t.Errorf("a revoked key, %s: got error %v, want %v", name, err, access.ErrUnauthenticated)
+				}
 			}
 		})
 	}

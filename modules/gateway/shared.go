@@ -8,6 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +42,9 @@ type ground struct {
 	relay *relay
 	// revoked are the tokens that were revoked.
 	revoked *access.RevokedTokens
+	// directories are those that were read of the store: two while a reload changes the
+	// peppers, for then the old configuration and the new one have one each.
+	directories directorySet
 	// outbox is that of the configuration that started last: it is woken where there
 	// is something to be told.
 	outbox atomic.Pointer[outbox.Outbox]
@@ -216,12 +222,51 @@ func (g *ground) newDirectory(ctx context.Context, peppers [][]byte) (d *access.
 		d.Distrust(func() bool { return g.relay.live(keysChanged) }, store.OneKey(g.store))
 	}
 	// Heard of before it is read: what changes in between is read again.
-	forget = g.relay.hearEach(keysChanged, noteIn(d), d.CatchUp)
+	unhear, leave := g.relay.hearEach(keysChanged, noteIn(d), d.CatchUp), g.directories.add(d)
+	forget = func() { unhear(); leave() }
 	if err := d.Refresh(ctx); err != nil {
 		forget()
 		return nil, nil, err
 	}
 	return d, forget, nil
+}
+
+// directorySet is the directories of one store.
+type directorySet struct {
+	mu  sync.Mutex
+	all map[*access.Directory]struct{}
+}
+
+// add puts a directory in until it leaves.
+func (s *directorySet) add(d *access.Directory) (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[*access.Directory]struct{}{}
+	}
+	s.all[d] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.all, d)
+	}
+}
+
+// read has every directory note what was written, and read it.
+func (s *directorySet) read(ctx context.Context, written []news) error {
+	s.mu.Lock()
+	all := slices.Collect(maps.Keys(s.all))
+	s.mu.Unlock()
+	for _, d := range all {
+		for _, w := range written {
+			noteIn(d)(w)
+		}
+	}
+	var errs []error
+	for _, d := range all {
+		errs = append(errs, d.CatchUp(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // noteIn notes in a directory what has changed.
