@@ -31,6 +31,26 @@ func TestClosingTakesTheHold(t *testing.T) {
 	r.reconcile("stripe", p)
 }
 
+// TestClosingAfterTheTime: what was declined in its payer's time has failed, and has not
+// expired because its closing took longer.
+func TestClosingAfterTheTime(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.fault("stripe", "void", "429", 1_000)
+	in := card("4000000000003220", payment.CaptureAutomatic)
+	in.ReturnURL, in.ExpiresAt = "", r.now().Add(2*time.Minute)
+	c := claim("k")
+	c.Origin = "" // nobody sends the payer to his bank
+	a, err := r.eng.Create(t.Context(), c, in)
+	r.check(err)
+	id := read(t, a).ID
+	r.live(id, 5*time.Minute)
+	p := r.settle(id, 5*time.Minute)
+	if p.Status != payment.Failed || p.Error == nil || p.Error.Code != payment.AuthenticationRequired {
+		t.Errorf("got %s, %+v, want failed for authentication_required", p.Status, p.Error)
+	}
+}
+
 // TestReleasedAfterAFailedReversal: a hold that could not be undone while it was in
 // doubt ends when Adyen lets it go.
 func TestReleasedAfterAFailedReversal(t *testing.T) {

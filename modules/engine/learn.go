@@ -481,11 +481,11 @@ func released(p *payment.Payment, a *payment.Attempt, n news) error {
 	case purpose == payment.PurposeCancel || !p.CancelRequestedAt.IsZero():
 		p.Error = nil
 		return move(p, payment.Canceled, by)
+	case purpose == payment.PurposeClose && p.Status == payment.Processing:
+		return nil // see closed
 	case purpose == payment.PurposeExpiry || lapsed || overdue:
 		p.Error = payment.Fail(payment.TimeExpired)
 		return move(p, payment.Expired, by)
-	case purpose == payment.PurposeClose && p.Status == payment.Processing:
-		return nil // see closed
 	case purpose == payment.PurposeReverse && p.Status != payment.RequiresCapture: // else it had come to nothing
 		f := payment.Fail(payment.ProcessingError)
 		a.Error, p.Error = f, f
