@@ -311,19 +311,19 @@ func (e *Engine) expireUnsent(ctx context.Context, i store.Item) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.Return(store.Expire, i, nil); err != nil {
-			return err // where it was confirmed meanwhile, its payer's time has an end anew
-		}
+		// Where it was confirmed meanwhile, its payer's time has an end anew.
 		if p.Status != payment.RequiresPaymentMethod && p.Status != payment.RequiresConfirmation {
-			return nil
+			return tx.Return(store.Expire, i, nil)
 		}
 		m := mark(&p)
 		p.Error = payment.Fail(payment.TimeExpired)
 		if err := move(&p, payment.Expired, byExpiry); err != nil {
 			return err
 		}
-		_, err = e.save(tx, m, &p, "")
-		return err
+		if _, err = e.save(tx, m, &p, ""); err != nil {
+			return err
+		}
+		return tx.Return(store.Expire, i, nil)
 	})
 }
 

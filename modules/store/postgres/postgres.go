@@ -11,7 +11,7 @@
 //
 //   - Payments and endpoints have versions. Where the update writes what it has
 //     read, the write itself compares the version; where it does not, a check
-//     that locks the row is sent along with the commit.
+//     that locks the row is sent along with the commit, ahead of what else waits.
 //   - References, events and deliveries never change once they are written.
 //   - Idempotency keys, merchants and API keys are read FOR UPDATE.
 //   - A counter is locked before it is read, and a nonce is not read at all: the

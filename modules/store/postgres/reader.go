@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -45,6 +46,10 @@ type source struct {
 
 // record names one that was read.
 type record struct{ table, id string }
+
+func (r record) compare(o record) int {
+	return cmp.Or(strings.Compare(r.table, o.table), strings.Compare(r.id, o.id))
+}
 
 // ask makes a round trip with a read behind what waits.
 func (r *reader) ask(s statement) error {

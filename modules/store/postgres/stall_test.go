@@ -70,6 +70,24 @@ func TestNobodyWaitsForReaders(t *testing.T) {
 	}
 }
 
+// waitForLock returns once somebody who uses the tables of a schema waits for a lock.
+func waitForLock(t *testing.T, dsn DSN) {
+	t.Helper()
+	watcher, err := pgx.Connect(t.Context(), string(dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close(context.WithoutCancel(t.Context()))
+	for waiting := 0; waiting == 0; {
+		err := watcher.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks AS w WHERE NOT w.granted AND EXISTS (
+			SELECT FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
+			WHERE l.pid = w.pid AND c.relnamespace = current_schema()::regnamespace)`).Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Who writes a setting after a look at all payments, as an operator's command may,
 // and who creates a payment under a setting do not wait for each other in a ring: the
 // server would let both wait for a second, and then end one of them.
@@ -99,17 +117,7 @@ func TestSettingsComeFirst(t *testing.T) {
 			return errors.Join(err, tx.PutSetting("frozen", "yes"))
 		})
 	}()
-	watcher, err := pgx.Connect(t.Context(), string(dsn))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer watcher.Close(context.WithoutCancel(t.Context()))
-	for waiting := 0; waiting == 0; {
-		if err := watcher.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
-			WHERE NOT l.granted AND c.relnamespace = current_schema()::regnamespace`).Scan(&waiting); err != nil {
-			t.Fatal(err)
-		}
-	}
+	waitForLock(t, dsn)
 	close(goOn)
 	for range 2 {
 		if err := <-ended; err != nil {
@@ -118,5 +126,50 @@ func TestSettingsComeFirst(t *testing.T) {
 	}
 	if creates != 1 || changes != 2 {
 		t.Errorf("the create was run %d times and the change %d times, want 1 and 2: boldly, and carefully", creates, changes)
+	}
+}
+
+// Who takes an item off a queue after a look at its payment, and who writes the payment
+// and the item, do not wait for each other in a ring.
+func TestPaymentsComeBeforeQueues(t *testing.T) {
+	dsn := schema(t)
+	looker, writer := open(t, Config{DSN: dsn, patience: calm}), open(t, Config{DSN: dsn, patience: calm})
+	p := a("pay_x", 1)
+	item := store.Item{ID: p.ID, Due: time.Now()}
+	if err := looker.Update(t.Context(), func(tx store.Tx) error {
+		return errors.Join(tx.PutPayment(p), tx.Enqueue(store.Recover, item))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	stands, goOn := make(chan struct{}), make(chan struct{})
+	runs := 0
+	ended := make(chan error, 2)
+	go func() {
+		ended <- writer.Update(context.WithoutCancel(t.Context()), func(tx store.Tx) error {
+			if runs++; runs > 1 {
+				return errors.New("the writer was run again")
+			}
+			next := *p
+			next.Version = 2
+			err := tx.PutPayment(&next)
+			_, readErr := tx.Payment(p.ID) // the write leaves, and locks the payment
+			close(stands)
+			<-goOn
+			return errors.Join(err, readErr, tx.Dequeue(store.Recover, item.ID))
+		})
+	}()
+	<-stands
+	go func() {
+		ended <- looker.Update(context.WithoutCancel(t.Context()), func(tx store.Tx) error {
+			_, err := tx.Payment(p.ID)
+			return errors.Join(err, tx.Dequeue(store.Recover, item.ID))
+		})
+	}()
+	waitForLock(t, dsn)
+	close(goOn)
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 }

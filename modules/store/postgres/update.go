@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -181,9 +183,7 @@ var (
 // commit sends the last writes, the checks of what was read, and COMMIT.
 func (t *tx) commit(ctx context.Context) error {
 	l := t.l
-	for r, version := range t.versions {
-		l.add(statement{op: "check " + r.table, sql: checks[r.table], args: []any{r.id, version}})
-	}
+	l.waiting = append(t.verify(), l.waiting...)
 	if t.xid == "" {
 		if err := l.send(); err != nil {
 			return err
@@ -216,6 +216,17 @@ func (t *tx) commit(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// verify returns the statements that lock what was read and not written, as long as it is
+// what was read. They go ahead of the writes that wait: who writes a payment locks it
+// first and its places in the queues after it, and so do they.
+func (t *tx) verify() []statement {
+	all := make([]statement, 0, len(t.versions)+len(t.l.waiting))
+	for _, r := range slices.SortedFunc(maps.Keys(t.versions), record.compare) {
+		all = append(all, statement{op: "check " + r.table, sql: checks[r.table], args: []any{r.id, t.versions[r]}})
+	}
+	return all
 }
 
 // uncertain tells that the server may have committed, by the error that came
