@@ -52,8 +52,8 @@ type report struct {
 	Clients     int    `json:"clients"`
 	BinaryBytes int64  `json:"binary_bytes"`
 	// ReadyMS is the time from the process's start to a 200 of /readyz, with a
-	// store that is there already: the median of several starts.
-	ReadyMS float64 `json:"ready_ms"`
+	// store that is there already: the median of several starts; 0 = not measured.
+	ReadyMS float64 `json:"ready_ms,omitempty"`
 	Parts   []part  `json:"parts"`
 	Proxy   passage `json:"proxy"`
 }
@@ -145,8 +145,12 @@ func timeStarts(ctx context.Context, d *deployment.Deployment) (milliseconds flo
 
 func (r *report) print(out io.Writer) error {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s, %d cores, %d requests at a time; binary %.1f MB; ready %.0f ms after its start\n\n",
-		r.Go, r.Cores, r.Clients, float64(r.BinaryBytes)/1e6, r.ReadyMS)
+	fmt.Fprintf(&text, "%s, %d cores, %d requests at a time; binary %.1f MB",
+		r.Go, r.Cores, r.Clients, float64(r.BinaryBytes)/1e6)
+	if r.ReadyMS > 0 {
+		fmt.Fprintf(&text, "; ready %.0f ms after its start", r.ReadyMS)
+	}
+	text.WriteString("\n\n")
 	fmt.Fprintf(&text, "%-22s %9s %9s %9s %11s %8s   %s\n", "", "per s", "p50 ms", "p99 ms", "CPU ms each", "RSS MB", "cores used: gateway, PSP, load")
 	for _, p := range append(slices.Clone(r.Parts), r.Proxy.Bare, r.Proxy.Gateway, r.Proxy.Token) {
 		fmt.Fprintf(&text, "%-22s %9.0f %9.1f %9.1f %11.3f %8.0f   %.2f  %.2f  %.2f", p.Name, p.PerSecond, p.P50MS, p.P99MS, p.CPUMS,
