@@ -580,9 +580,9 @@ func rejected(p *payment.Payment, a *payment.Attempt, r connector.Result, n news
 	return turnedAway(p, a, r.Failure, n)
 }
 
-// insistFor is how long a closing that is turned away is made again. A PSP that
-// refuses it for longer refuses it for good; money that still comes is booked,
-// and shown as conflicted.
+// insistFor is how long, at the least, a closing that is turned away is made again, and
+// any void that does not help. A PSP that refuses a closing for longer refuses it for
+// good; money that still comes is booked, and shown as conflicted.
 const insistFor = 15 * time.Minute
 
 // turnedAway settles an attempt that the PSP did not look at, or never got. A

@@ -659,17 +659,27 @@ func TestDeadPSPHoldsUpNobody(t *testing.T) {
 		<-release
 		return connector.Exchange{Outcome: connector.Unknown, Err: errors.New("silence"), Sends: 1}
 	})
+	if !runUntil(t, cfg, looked, release) {
+		t.Errorf("with %d in doubt at a PSP that hangs, nobody looks at the other one's", doubted)
+	}
+}
+
+// runUntil runs an engine until something has happened, and then lets go what hangs in
+// it. It tells whether it has happened in time.
+func runUntil(t *testing.T, cfg engine.Config, happened <-chan struct{}, release chan<- struct{}) (inTime bool) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { engine.New(cfg).Run(ctx); close(done) }()
 	select {
-	case <-looked:
+	case <-happened:
+		inTime = true
 	case <-time.After(30 * time.Second):
-		t.Errorf("with %d in doubt at a PSP that hangs, nobody looks at the other one's", doubted)
 	}
 	stop()
 	close(release)
 	<-done
+	return inTime
 }
 
 // TestDeadPSPHoldsUpNoExpiry: with any number of payments that expire at a PSP that
@@ -697,17 +707,9 @@ func TestDeadPSPHoldsUpNoExpiry(t *testing.T) {
 		<-release
 		return connector.Exchange{Outcome: connector.Unknown, Err: errors.New("silence"), Sends: 1}
 	})
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { engine.New(cfg).Run(ctx); close(done) }()
-	select {
-	case <-expired:
-	case <-time.After(30 * time.Second):
+	if !runUntil(t, cfg, expired, release) {
 		t.Errorf("with %d that expire at a PSP that hangs, nothing else expires", hanging)
 	}
-	stop()
-	close(release)
-	<-done
 }
 
 // updateHook does something after each change.

@@ -68,8 +68,9 @@ func createMerchant(c call) error {
 }
 
 // change writes to the store, and lets the directories see it before the operator
-// hears that it was done: that of a configuration which starts or ends as well. One who hangs up meanwhile does not keep a key alive: where
-// there are no other nodes, nobody else would have it read.
+// hears that it was done: that of a configuration which starts or ends as well. One who
+// hangs up meanwhile does not keep a key alive: where there are no other nodes, nobody
+// else would have it read.
 func (c call) change(fn func(store.Tx) error) error {
 	var written []news
 	err := c.ground.store.Update(c.r.Context(), func(tx store.Tx) error { return fn(writtenTx{tx, &written}) })

@@ -101,14 +101,20 @@ func putFrost(tx store.Tx, f frost) error {
 
 // showFreeze tells how the store stands, after a change as well.
 func showFreeze(c call) error {
-	var s freezeState
-	if err := c.ground.store.View(c.r.Context(), func(r store.Reader) (err error) {
-		s, err = readFreeze(r)
-		return err
-	}); err != nil {
+	s, err := c.standing()
+	if err != nil {
 		return err
 	}
 	return c.write(http.StatusOK, s)
+}
+
+// standing is [readFreeze] in a view of its own.
+func (c call) standing() (s freezeState, err error) {
+	err = c.ground.store.View(c.r.Context(), func(r store.Reader) (err error) {
+		s, err = readFreeze(r)
+		return err
+	})
+	return s, err
 }
 
 // freeze stops new payments. A second one replaces the reason alone.
@@ -155,27 +161,23 @@ func unfreeze(c call) error {
 	if err != nil {
 		return err
 	}
-	var s freezeState
-	if err := c.ground.store.View(c.r.Context(), func(r store.Reader) (err error) {
-		s, err = readFreeze(r)
-		return err
-	}); err != nil {
+	s, err := c.standing()
+	if err != nil {
 		return err
 	}
-	was.Unresolved = s.Unresolved
-	s.Warning = thaw(was)
+	s.Warning = thaw(was.RestoredFrom, s.Unresolved)
 	return c.write(http.StatusOK, s)
 }
 
 // thaw says what an operator should have done before new payments came in.
-func thaw(was freezeState) string {
+func thaw(restored *time.Time, unresolved int) string {
 	var w []string
-	if was.RestoredFrom != nil {
+	if restored != nil {
 		w = append(w, fmt.Sprintf("this store was restored from a backup of %s: what happened at the PSPs since then is not in it, "+
-			"and nothing has compared it with theirs", was.RestoredFrom.Format(time.RFC3339)))
+			"and nothing has compared it with theirs", restored.Format(time.RFC3339)))
 	}
-	if was.Unresolved > 0 {
-		w = append(w, fmt.Sprintf("payments of unknown outcome: %d; sync them", was.Unresolved))
+	if unresolved > 0 {
+		w = append(w, fmt.Sprintf("payments of unknown outcome: %d; sync them", unresolved))
 	}
 	return strings.Join(w, "; ")
 }

@@ -102,7 +102,7 @@ func TestBackup(t *testing.T) {
 	if diff := cmp.Diff(want, copied); diff != "" || err != nil {
 		t.Errorf("the copy (%v, -want +got):\n%s", err, diff)
 	}
-	if w := thaw(copied); !strings.Contains(w, "restored from a backup of 2026-03-04T05:06:07Z") {
+	if w := thaw(copied.RestoredFrom, copied.Unresolved); !strings.Contains(w, "restored from a backup of 2026-03-04T05:06:07Z") {
 		t.Errorf("the warning is %q", w)
 	}
 }

@@ -76,7 +76,7 @@ func testKeyGivenBack(t *testing.T, b *bench) {
 	k.Lease = k.Lease.Add(1234567 * time.Nanosecond) // more exact than stores are
 	b.claim(t, k, start)
 	other := k
-	other.Fingerprint, other.Payment, other.Lease = [32]byte{9}, "pay_2", k.Lease.Add(time.Minute)
+	other.Fingerprint, other.Payment, other.Lease = [32]byte{9}, "pay_2", start.Add(2*time.Minute)
 
 	b.update(t, func(tx store.Tx) error { return tx.DeleteKey(other) })
 	if held := must(t, b, readKey(k.KeyScope)); held.Payment != k.Payment {
@@ -84,9 +84,7 @@ func testKeyGivenBack(t *testing.T, b *bench) {
 	}
 	b.update(t, func(tx store.Tx) error { return tx.DeleteKey(k) })
 	b.update(t, func(tx store.Tx) error { return tx.DeleteKey(k) }) // an absent one is no error
-	if c := b.claim(t, other, start); !c.Claimed {
-		t.Errorf("claim after it was given back: got %+v", c)
-	}
+	equal(t, "claim after it was given back", b.claim(t, other, start), claim{other, true})
 
 	other.Lease = start.Add(time.Minute)
 	b.update(t, func(tx store.Tx) error { return tx.PutKey(other) })
